@@ -1,0 +1,48 @@
+"""Random draws by address, not by stream.
+
+Every draw of a run comes from (seed, stream, step): equal across cells, whatever else the cell draws, and a
+checkpoint needs no generator state.  This is what makes seeds pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def address(seed: int, *words: str | int) -> int:
+    """Hash (seed, words...) to a 63-bit generator seed."""
+    text = "\x1f".join(str(word) for word in (seed, *words))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, stream: str, step: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a fresh generator at the address (seed, stream, step)."""
+    return torch.Generator(device=device).manual_seed(address(seed, stream, step))
+
+
+def normal(shape: Sequence[int], seed: int, stream: str, step: int | str, device: torch.device | str = "cpu") -> Tensor:
+    """Draw N(0, 1), float32, of `shape`."""
+    return torch.randn(tuple(shape), generator=generator(seed, stream, step, device), device=device)
+
+
+def uniform(
+    shape: Sequence[int],
+    seed: int,
+    stream: str,
+    step: int | str,
+    low: float = 0.0,
+    high: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Draw U[low, high), float32, of `shape`."""
+    unit = torch.rand(tuple(shape), generator=generator(seed, stream, step, device), device=device)
+    return unit * (high - low) + low
+
+
+def permutation(n: int, seed: int, stream: str, step: int | str) -> Tensor:
+    """Draw a permutation of 0..n-1, int64 [n], on the CPU."""
+    return torch.randperm(n, generator=generator(seed, stream, step))

@@ -1,0 +1,347 @@
+"""The layout of results/: paths, atomic writes, attempts at a run, and the status derived from them.
+
+The file system is the only state.  Each file has one writer; what several may write is published by link(2),
+first wins.  `state` derives and never writes.  docs/results.md names every file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.setting import Setting, identity, resolved, run_id, unflatten
+
+Status = Literal["missing", "running", "stopped", "done", "diverged", "failed"]
+OUTCOMES = ("done", "diverged")
+SILENCE_S = 600.0
+"""An attempt on another host that has touched nothing for so long is dead."""
+
+
+class StoreError(Exception):
+    """The results folder cannot be read or written as asked; the message names the place and the remedy."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Files.
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot write: {error.strerror or error}. "
+            "Free some space or make the folder writable, or choose another with --results."
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` atomically: temporary name, fsync, rename.  Raises StoreError."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _write_temporary(path, content)
+        os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` atomically by JSON (no NaN: a missing number is null)."""
+    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def publish(path: Path, content: bytes) -> bool:
+    """Create `path` with `content` unless it is there already; say whether this call created it."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _write_temporary(path, content)
+        try:
+            os.link(temporary, path)
+            return True
+        except FileExistsError:
+            return os.stat(temporary).st_nlink == 2  # a file server may lose its reply and try again
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def publish_json(path: Path, content: Any) -> bool:
+    """`publish` as JSON."""
+    return publish(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _write_temporary(path: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None when it is absent, half-written or no object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a torn line is left out."""
+    rows = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Whose process is it, and is it alive?
+
+
+@functools.cache
+def boot_id() -> str:
+    """What changes when this host restarts."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return "unknown"
+
+
+def _started(pid: int) -> str | None:
+    """When the process started, in the kernel's ticks (a pid may be used again); None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return "unknown"
+    return None if fields[0] == "Z" else fields[19]
+
+
+def this_process() -> dict[str, Any]:
+    """Identify this process for `owner.json`."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot_id": boot_id(), "pid": pid, "started": _started(pid)}
+
+
+def _is_alive(owner: dict[str, Any] | None, heartbeat: Path) -> bool:
+    if owner and owner.get("host") == socket.gethostname():
+        return owner.get("boot_id") == boot_id() and _started(int(owner["pid"])) == owner.get("started")
+    try:
+        return time.time() - heartbeat.stat().st_mtime < SILENCE_S
+    except FileNotFoundError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One run's folder.
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the files say of a run."""
+
+    status: Status
+    attempt: int = 0
+    """The newest attempt; 0: none yet."""
+    cause: str | None = None
+    trained: dict[str, Any] | None = None
+    alive: dict[str, Any] = field(default_factory=dict)
+    """The running attempt's last word: step, total, kimg, images_per_second."""
+
+
+class RunFolder:
+    """results/runs/<run_id>/."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.snapshots = path / "snapshots"
+        self.samples = path / "samples"
+        self.scores = path / "scores"
+        self.trained = path / "trained.json"
+
+    def attempt(self, number: int) -> Path:
+        """Folder of one attempt."""
+        return self.path / "attempts" / str(number)
+
+    def attempts(self) -> list[int]:
+        """Numbers of all attempts, in order."""
+        try:
+            names = os.listdir(self.path / "attempts")
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def setting(self) -> Setting:
+        """Read the run's setting.  Raises StoreError when it was edited or cannot be read."""
+        path = self.path / "setting.json"
+        content = read_json(path)
+        if content is None:
+            raise StoreError(f"{path}: missing or not readable. Delete the folder {self.path} to start it anew.")
+        try:
+            setting = Setting.model_validate_json(json.dumps(content["setting"]))
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"{path}: not a setting: {error}. Restore it, or delete {self.path}.") from error
+        if run_id(setting) != self.path.name or content.get("identity") != json.loads(json.dumps(identity(setting))):
+            raise StoreError(
+                f"{path}: does not belong to the run {self.path.name}: it was edited, or made by another version. "
+                f"Restore it, or delete {self.path}; to train another setting, change the study."
+            )
+        return setting
+
+    def write_setting(self, setting: Setting) -> None:
+        """Write the setting once; a second writer must agree.  Raises StoreError."""
+        path = self.path / "setting.json"
+        shown = unflatten({k: v for k, v in resolved(setting).items() if k != "data.folder"})
+        if not publish_json(path, {"identity": identity(setting), "setting": shown}):
+            self.setting()
+
+    def claim(self) -> int | None:
+        """Start a new attempt, owned by this process; None when a living process owns the newest one.
+
+        The folder appears with its owner in it, by one rename: of many that try, one succeeds.
+        """
+        while True:
+            number = max(self.attempts(), default=0)
+            if number and self.owned_alive(number):
+                return None
+            parent = self.path / "attempts"
+            with _explained(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+                fresh = Path(tempfile.mkdtemp(prefix=".claim-", dir=parent))
+                write_json(fresh / "owner.json", {**this_process(), "claimed": now()})
+                try:
+                    os.rename(fresh, self.attempt(number + 1))
+                    return number + 1
+                except OSError:
+                    shutil.rmtree(fresh, ignore_errors=True)
+                    if not self.attempt(number + 1).exists():
+                        raise
+
+    def adopt(self, number: int) -> None:
+        """Become the owner of an attempt that the supervisor claimed for this process."""
+        owner = read_json(self.attempt(number) / "owner.json") or {}
+        write_json(self.attempt(number) / "owner.json", {**owner, **this_process()})
+
+    def owned_alive(self, number: int) -> bool:
+        """Whether the attempt is still under way."""
+        folder = self.attempt(number)
+        if (folder / "ended.json").exists():
+            return False
+        return _is_alive(read_json(folder / "owner.json"), folder / "alive")
+
+    def end(self, number: int, code: int, reason: str) -> None:
+        """Record how an attempt ended; the first word stands."""
+        publish_json(self.attempt(number) / "ended.json", {"exit": code, "reason": reason, "ended": now()})
+
+    def state(self) -> RunState:
+        """Derive the status from the files; write nothing."""
+        attempts = self.attempts()
+        newest = attempts[-1] if attempts else 0
+        trained = read_json(self.trained)
+        if trained and trained.get("status") in OUTCOMES:
+            return RunState(trained["status"], newest, trained.get("cause"), trained)
+        if not newest:
+            return RunState("missing")
+        folder = self.attempt(newest)
+        ended = read_json(folder / "ended.json")
+        if ended is None and self.owned_alive(newest):
+            return RunState("running", newest, alive=read_json(folder / "alive") or {})
+        if ended is None:
+            return RunState("stopped", newest, "its process vanished without a word")
+        if ended.get("exit") in (0, 75):
+            return RunState("stopped", newest, ended.get("reason"))
+        return RunState("failed", newest, ended.get("reason"))
+
+    def is_scored(self, score_id: str) -> bool:
+        """Whether a score stands and is good; a failed or half-written one may be computed again."""
+        score = read_json(self.scores / f"{score_id}.json")
+        return score is not None and score.get("status") == "ok"
+
+    def log(self) -> list[dict[str, Any]]:
+        """The training log over all attempts, one row a logged step: no gaps, no doubles."""
+        rows = itertools.chain.from_iterable(
+            read_rows(self.attempt(number) / "train.jsonl") for number in self.attempts()
+        )
+        merged = {row["step"]: row for row in rows if "step" in row}
+        return [merged[step] for step in sorted(merged)]
+
+    def log_tail(self, lines: int = 12) -> str:
+        """The last lines that the newest attempt printed."""
+        for number in reversed(self.attempts()):
+            with contextlib.suppress(OSError):
+                text = (self.attempt(number) / "log.txt").read_text(errors="replace")
+                return "\n".join(text.rstrip().splitlines()[-lines:])
+        return ""
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a half-written file out of the way, keeping it."""
+        for number in itertools.count(1):
+            aside = path.with_name(f"{path.name}.torn-{number}")
+            if not aside.exists():
+                break
+        os.replace(path, aside)
+        return aside
+
+
+class Store:
+    """results/: all runs and studies of one user."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "cache"
+
+    def run(self, identifier: str) -> RunFolder:
+        """A run's folder, which need not exist yet."""
+        return RunFolder(self.root / "runs" / identifier)
+
+    def study(self, name: str) -> Path:
+        """A study's folder, which need not exist yet."""
+        return self.root / "studies" / name
+
+    def check_writable(self) -> None:
+        """Raise StoreError unless a file can be written under the root."""
+        with _explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(b"\0" * 65536)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def states(self, identifiers: Sequence[str]) -> dict[str, RunState]:
+        """Statuses of many runs."""
+        return {identifier: self.run(identifier).state() for identifier in identifiers}

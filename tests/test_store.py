@@ -1,0 +1,189 @@
+"""Files of a run: atomic, first wins, and the status that they spell."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench import store as store_module
+from bench.setting import resolve, run_id
+from bench.store import Store, StoreError, publish, publish_json, read_json, read_rows, write_json
+
+SETTING = resolve({"train.g_steps": 4}, {"seed": 1})
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = Store(tmp_path / "results").run(run_id(SETTING))
+    folder.write_setting(SETTING)
+    return folder
+
+
+def test_publish_first_wins(tmp_path):
+    path = tmp_path / "x" / "trained.json"
+    assert publish(path, b"one")
+    assert not publish(path, b"two")
+    assert path.read_bytes() == b"one"
+    assert os.listdir(path.parent) == ["trained.json"]
+
+
+def test_write_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"n": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"n": float("nan")})
+    assert read_json(path) == {"n": 1}
+
+
+def test_half_written_json_is_absent(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"status": "do')
+    assert read_json(path) is None
+    path.write_text("[1]")
+    assert read_json(path) is None
+    assert read_json(tmp_path / "none.json") is None
+
+
+def test_torn_line_is_left_out(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
+    assert read_rows(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_setting_is_written_once_and_edits_are_refused(run):
+    path = run.path / "setting.json"
+    before = path.read_bytes()
+    run.write_setting(SETTING)
+    assert path.read_bytes() == before
+    assert run.setting() == SETTING
+    content = json.loads(before)
+    content["setting"]["train"]["lr"] = 0.5
+    path.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="edited"):
+        run.setting()
+    with pytest.raises(StoreError, match="edited"):
+        run.write_setting(SETTING)
+    path.write_text("{")
+    with pytest.raises(StoreError, match="not readable"):
+        run.setting()
+
+
+def test_folder_of_images_is_not_in_the_run(tmp_path):
+    here = resolve({"data.name": "folder", "data.folder": "/a", "data.fingerprint": "f", "train.g_steps": 1})
+    there = here.model_copy(update={"data": here.data.model_copy(update={"folder": "/b"})})
+    folder = Store(tmp_path).run(run_id(here))
+    folder.write_setting(here)
+    folder.write_setting(there)
+    assert folder.setting().data.folder is None
+
+
+def test_statuses(run):
+    assert run.state().status == "missing"
+    number = run.claim()
+    assert number == 1
+    assert run.state().status == "running"
+    run.end(number, 75, "stopped by SIGTERM")
+    assert (run.state().status, run.state().cause) == ("stopped", "stopped by SIGTERM")
+    assert run.claim() == 2
+    run.end(2, 1, "RuntimeError: no")
+    assert (run.state().status, run.state().cause) == ("failed", "RuntimeError: no")
+    run.trained.write_text('{"status": "don')
+    assert run.state().status == "failed"
+    run.trained.unlink()
+    publish_json(run.trained, {"status": "diverged", "cause": "loss"})
+    assert (run.state().status, run.state().cause) == ("diverged", "loss")
+
+
+def test_a_living_attempt_is_not_claimed_and_a_dead_one_is(run):
+    code = (
+        "import sys, time; from bench.store import RunFolder; from pathlib import Path;"
+        "print(RunFolder(Path(sys.argv[1])).claim(), flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "1"
+        assert run.claim() is None
+        assert run.state().status == "running"
+        other.kill()
+    assert run.state().status == "stopped"
+    assert "vanished" in (run.state().cause or "")
+    assert run.claim() == 2
+
+
+def test_another_hosts_attempt_is_dead_after_ten_silent_minutes(run, monkeypatch):
+    number = run.claim()
+    owner = run.attempt(number) / "owner.json"
+    write_json(owner, {**json.loads(owner.read_text()), "host": "elsewhere"})
+    alive = run.attempt(number) / "alive"
+    write_json(alive, {"step": 1})
+    assert run.state().status == "running"
+    assert run.state().alive == {"step": 1}
+    old = time.time() - store_module.SILENCE_S - 1
+    os.utime(alive, (old, old))
+    assert run.state().status == "stopped"
+
+
+def test_many_claims_one_owner_each(tmp_path):
+    """Eight processes race for 25 runs: each run is claimed once."""
+    code = (
+        "import sys, time; from bench.store import Store; from pathlib import Path\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "print(sum(store.run(f'{i:016x}').claim() is not None for i in range(25)), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    claimed = [int(racer.stdout.readline()) for racer in racers]
+    for racer in racers:
+        racer.communicate()
+    assert sum(claimed) == 25
+    store = Store(tmp_path)
+    assert all(store.run(f"{i:016x}").attempts() == [1] for i in range(25))
+
+
+def test_log_merges_attempts_without_gaps_or_doubles(run):
+    first, second = run.attempt(1), run.attempt(2)
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+    (first / "train.jsonl").write_text("".join(f'{{"step": {s}, "from": 1}}\n' for s in range(1, 8)) + '{"step": 8')
+    (second / "train.jsonl").write_text("".join(f'{{"step": {s}, "from": 2}}\n' for s in range(6, 11)))
+    rows = run.log()
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert [row["from"] for row in rows] == [1] * 5 + [2] * 5
+
+
+def test_scores_that_stand(run):
+    assert not run.is_scored("a")
+    write_json(run.scores / "a.json", {"status": "failed"})
+    assert not run.is_scored("a")
+    write_json(run.scores / "a.json", {"status": "ok"})
+    assert run.is_scored("a")
+    (run.scores / "a.json").write_text('{"status": "o')
+    assert not run.is_scored("a")
+
+
+def test_full_disk_and_read_only_folder_say_the_remedy(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    store = Store(tmp_path / "results")
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device.*--results"):
+        store.check_writable()
+    with pytest.raises(StoreError, match="No space left"):
+        write_json(tmp_path / "a.json", {})
+    assert list(tmp_path.glob(".*.tmp")) == []
+
+
+def test_a_file_where_a_folder_is_due(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        Store(tmp_path / "results").check_writable()

@@ -1,0 +1,165 @@
+"""What a training run leaves behind while it runs: log, heartbeat, checkpoints, snapshots, and its answer to signals."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from bench import sample
+from bench.setting import Setting
+from bench.store import RunFolder, publish, write_bytes, write_json
+
+HEARTBEAT_S = 5.0
+KEPT = 2
+"""Checkpoints kept, newest first."""
+
+
+class Stop:
+    """Set by SIGTERM, SIGUSR2 or Ctrl-C, or when the supervisor's end of our standard input closes.
+
+    The handler only sets a flag, and only in the process that installed it: children inherit handlers.
+    A second Ctrl-C ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._owner = os.getpid()
+
+    def install(self) -> None:
+        """Take the signals over."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
+
+    def follow(self, pipe: IO[bytes]) -> None:
+        """Stop when `pipe` closes: the supervisor holds its other end and is gone."""
+
+        def wait() -> None:
+            pipe.read()
+            self.reason = self.reason or "its supervisor is gone"
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            return
+        if self.reason is not None and number == signal.SIGINT:
+            os._exit(130)
+        self.reason = f"stopped by {signal.Signals(number).name}"
+
+
+class RunKeeper:
+    """The `bench.train.Keeper` of one attempt at a run."""
+
+    def __init__(
+        self, run: RunFolder, attempt: int, setting: Setting, stop: Stop, *, checkpoint_s: float = 120.0
+    ) -> None:
+        self.run, self.setting, self.stop = run, setting, stop
+        self.folder = run.attempt(attempt)
+        self.checkpoints = self.folder / "checkpoints"
+        self.checkpoint_s = checkpoint_s
+        self._last_checkpoint = time.monotonic()
+        self._log = (self.folder / "train.jsonl").open("a")
+        self._words: dict[str, float] = {}
+        self._said = 0.0
+        self._beat()
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beats, daemon=True)
+        self._heart.start()
+
+    def close(self) -> None:
+        """End the heartbeat and the log."""
+        self._ended.set()
+        self._heart.join()
+        self._log.close()
+
+    # Log and progress.
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to this attempt's train.jsonl."""
+        self._log.write(json.dumps(row) + "\n")
+        self._log.flush()
+
+    def progress(self, **words: float) -> None:
+        """Say how far the run is: to the heartbeat file always, to the log a line a minute."""
+        self._words = words
+        if time.monotonic() - self._said > 60.0:
+            self._said = time.monotonic()
+            share = words["step"] / words["steps"]
+            losses = " ".join(f"{key[5:]} {value:.3g}" for key, value in words.items() if key.startswith("loss_"))
+            rate = words["images_per_second"]
+            print(f"kimg {words['kimg']:.1f} {share:4.0%}  {losses}  {rate:.0f} img/s", flush=True)
+
+    def _beats(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            self._beat()
+
+    def _beat(self) -> None:
+        try:
+            write_json(self.folder / "alive", {k: v for k, v in self._words.items() if v == v})
+        except Exception as error:
+            print(f"heartbeat: {error}", file=sys.stderr, flush=True)
+
+    # Stopping and checkpoints.
+
+    def stop_asked(self) -> bool:
+        """Whether a signal came."""
+        return self.stop.reason is not None
+
+    def checkpoint_due(self) -> bool:
+        """Whether `checkpoint_s` seconds have passed since the last one."""
+        return time.monotonic() - self._last_checkpoint >= self.checkpoint_s
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint whose name carries its content's hash; drop all but the newest two."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        write_bytes(self.checkpoints / f"{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
+        for path in sorted(self.checkpoints.glob("*.pt"))[:-KEPT]:
+            path.unlink(missing_ok=True)
+        self._last_checkpoint = time.monotonic()
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Load the newest good checkpoint of any attempt; say which were not good."""
+        for path in newest_checkpoints(self.run):
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest()[:16] != path.stem.partition("-")[2]:
+                print(f"checkpoint {path.name} is damaged: going on from the one before", flush=True)
+                continue
+            print(f"resuming from step {int(path.name[:9])}, {path.relative_to(self.run.path)}", flush=True)
+            return dict(torch.load(io.BytesIO(content), weights_only=True))
+        return None
+
+    # Snapshots.
+
+    def snapshot(self, label: str, G_ema: nn.Module) -> None:
+        """Publish G_ema and a sheet of its samples; a snapshot that stands is left as it is."""
+        buffer = io.BytesIO()
+        torch.save(G_ema.state_dict(), buffer)
+        publish(self.run.snapshots / f"{label}.pt", buffer.getvalue())
+        try:
+            device = next(G_ema.parameters()).device
+            shown = sample.fakes(
+                G_ema, self.setting, sample.SHEET**2, seed=sample.SHEET_SEED, stream="sheet_z", device=device
+            )
+        except sample.SampleError as error:
+            print(f"snapshot {label}: no samples: {error}", flush=True)
+        else:
+            publish(self.run.samples / f"{label}.png", sample.sheet(shown))
+
+
+def newest_checkpoints(run: RunFolder) -> list[Path]:
+    """All checkpoints of all attempts, the furthest first."""
+    return sorted(run.path.glob("attempts/*/checkpoints/*-*.pt"), key=lambda path: path.name, reverse=True)

@@ -1,0 +1,116 @@
+"""What a person sees while runs go on: a live table on a terminal, else a plain line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bench.store import RunState, read_json
+
+REFRESH_S = 0.5
+LINE_S = 60.0
+
+
+class Watch:
+    """Progress of a study's runs.
+
+    `names`: run id → cell and seed, in words.  `done`: how many of `names` have an outcome at the start.
+    """
+
+    def __init__(self, names: Mapping[str, str], done: int, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.names, self.done, self.failed = names, done, 0
+        self.started = time.monotonic()
+        self._shown = 0.0
+        self._finished_here = 0
+        live = self.console.is_terminal
+        self.live = Live(console=self.console, refresh_per_second=4, transient=True) if live else None
+
+    def __enter__(self) -> Watch:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def tick(self, running: Sequence[tuple[str, Path]]) -> None:
+        """Show how far the running attempts are; cheap to call often."""
+        every = REFRESH_S if self.live else LINE_S
+        if time.monotonic() - self._shown < every:
+            return
+        self._shown = time.monotonic()
+        words = {run_id: read_json(folder / "alive") or {} for run_id, folder in running}
+        if self.live:
+            self.live.update(self._table(words))
+        elif running:
+            shares = ", ".join(f"{self.names[run_id]} {_share(said):.0%}" for run_id, said in words.items())
+            self.console.print(
+                f"{self.done} of {len(self.names)} runs have an outcome; running: {shares}", soft_wrap=True
+            )
+
+    def finished(self, run_id: str, state: RunState, code: int, again: bool) -> None:
+        """Say how one attempt ended."""
+        if state.status in ("done", "diverged") and code == 0:
+            self.done += 1
+            self._finished_here += 1
+            trained = state.trained or {}
+            detail = f"{trained.get('kimg', 0):g} kimg, {trained.get('images_per_second', 0):.0f} img/s"
+            line = Text.assemble(
+                ("✓ " if state.status == "done" else "✗ ", "green" if state.status == "done" else "yellow"),
+                f"{self.names[run_id]}  ",
+                (state.status, "bold"),
+                f"  {state.cause or detail}",
+            )
+        else:
+            self.failed += not again
+            why = state.cause or "see its log"
+            line = Text.assemble(
+                ("! ", "red"), f"{self.names[run_id]}  ", (state.status, "bold"), f"  exit code {code}: {why}"
+            )
+            line.append("; trying again" if again else f"\n  run {run_id}")
+        self.console.print(line, soft_wrap=True)
+
+    def _table(self, words: Mapping[str, Mapping[str, float]]) -> RenderableType:
+        table = Table.grid(padding=(0, 2))
+        for run_id, said in words.items():
+            rate = f"{said['images_per_second']:.0f} img/s" if "images_per_second" in said else "starting"
+            table.add_row(
+                Text(self.names[run_id]),
+                ProgressBar(total=1.0, completed=_share(said), width=28),
+                f"{said.get('kimg', 0.0):.1f} kimg",
+                rate,
+                Text(_losses(said), style="dim"),
+            )
+        head = f"{self.done} of {len(self.names)} runs have an outcome"
+        if self._finished_here:
+            each = (time.monotonic() - self.started) / self._finished_here
+            head += f", about {_span(each * (len(self.names) - self.done))} to go"
+        return Group(Text(head, style="bold"), table)
+
+
+def _share(said: Mapping[str, float]) -> float:
+    return said["step"] / said["steps"] if said.get("steps") else 0.0
+
+
+def _losses(said: Mapping[str, float]) -> str:
+    return "  ".join(f"{key[5:]} {value:.3g}" for key, value in said.items() if key.startswith("loss_"))
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

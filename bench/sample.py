@@ -1,0 +1,67 @@
+"""Snapshot → fakes, and the sheet of samples that the report shows."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from bench.data import to_uint8
+from bench.setting import Setting
+from bench.train import draw_z
+
+SHEET = 8
+"""A sheet has 8 × 8 tiles."""
+SHEET_SEED = 0
+"""Every sheet of every run shows the same z (for equal z_dim and z_dist)."""
+
+
+class SampleError(Exception):
+    """G makes something that is no image."""
+
+
+@torch.no_grad()
+def fakes(
+    G: nn.Module,
+    setting: Setting,
+    n: int,
+    *,
+    seed: int,
+    stream: str = "evaluation_z",
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Sample `n` images from G, uint8 [n, C, H, W] on the CPU.
+
+    z comes from the evaluation's own seed, the same for all runs; batches are of a fixed size, since batch
+    statistics (`sample_stats: batch`) and the last bits of an image depend on it.  A partial last batch is
+    sampled whole and cut.  Raises SampleError when G makes NaN.
+    """
+    sampler = copy.deepcopy(G).to(device)
+    sampler.train(setting.sample_stats == "batch")
+    images = []
+    for index in range(-(-n // batch)):
+        made = sampler(draw_z(setting, batch, seed, stream, index, device))
+        if not bool(torch.isfinite(made).all()):
+            raise SampleError("G makes values that are not finite")
+        images.append(to_uint8(made).cpu())
+    return torch.cat(images)[:n].contiguous()
+
+
+def sheet(images: Tensor) -> bytes:
+    """Lay out the first 64 images, uint8 [N, C, H, W], as one PNG of 8 × 8 tiles without borders.
+
+    Fewer than 64 leave black tiles.
+    """
+    n, channels, height, width = images.shape
+    tiles = torch.zeros(SHEET * SHEET, channels, height, width, dtype=torch.uint8)
+    tiles[: min(n, SHEET * SHEET)] = images[: SHEET * SHEET]
+    grid = tiles.reshape(SHEET, SHEET, channels, height, width).permute(0, 3, 1, 4, 2)
+    pixels = grid.reshape(SHEET * height, SHEET * width, channels)
+    picture = Image.fromarray(pixels.squeeze(-1).numpy() if channels == 1 else pixels.numpy())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=False)
+    return buffer.getvalue()

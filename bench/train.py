@@ -1,0 +1,274 @@
+"""The training loop: one function, straight down.
+
+stage → batch → phases → EMA → log / snapshot / checkpoint → done?  Objectives say what each phase minimises;
+`update` alone does backward and step.  All draws are addressed by (seed, stream, step), so a checkpoint holds no
+generator state and a resumed run equals one never stopped, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench import draws
+from bench.data import batch_indices, to_float
+from bench.models import build
+from bench.objectives import Nets, Phase, phases
+from bench.schedule import Schedule, d_updates_before, nimg_after
+from bench.setting import Setting, Train
+
+
+class Keeper(Protocol):
+    """Where a run's files go; `bench.job` provides it."""
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest good checkpoint of any attempt."""
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Keep all state."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to train.jsonl."""
+
+    def snapshot(self, label: str, G_ema: nn.Module) -> None:
+        """Keep G_ema alone, and its samples."""
+
+    def progress(self, **words: float) -> None:
+        """Say how far the run is."""
+
+    def checkpoint_due(self) -> bool:
+        """Whether enough time has passed since the last checkpoint."""
+
+    def stop_asked(self) -> bool:
+        """Whether a signal asked the run to stop."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    status: str
+    """`done`, `diverged`, or `stopped`: asked to, and can go on."""
+    step: int
+    nimg: int
+    seconds: float
+    weights: str = ""
+    """SHA-256 of the final weights of G, D and G_ema."""
+    cause: str | None = None
+
+
+def train(
+    setting: Setting, images: Tensor, schedule: Schedule, keeper: Keeper, device: torch.device | str = "cpu"
+) -> Outcome:
+    """Train one run from its newest checkpoint to its end.
+
+    `images`: the training part, uint8 [N, C, H, W].
+    """
+    seed, knobs = setting.seed, setting.train
+
+    # Networks and optimizers.
+    G, D = build(setting)
+    G, D = (net.to(device=device, memory_format=torch.channels_last).train() for net in (G, D))
+    G_ema = copy.deepcopy(G).requires_grad_(False) if setting.ema else G
+    nets = Nets(G, D)
+    trained: dict[str, nn.Module] = {"G": G, "D": D}
+    plan = phases(setting)
+    optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, knobs) for phase in plan}
+    images = images.to(device)
+
+    # Resume.
+    step, seconds_before = 0, 0.0
+    sums = Sums(device)
+    checkpoint = keeper.load_checkpoint()
+    if checkpoint is not None:
+        step, seconds_before = checkpoint["step"], checkpoint["seconds"]
+        for name, net in {"G": G, "D": D, "G_ema": G_ema}.items():
+            net.load_state_dict(checkpoint[name])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(checkpoint["optimizers"][name])
+        sums.load(checkpoint["sums"])
+    started, started_at = time.monotonic(), step
+
+    def draw(phase: Phase, index: int) -> dict[str, Tensor]:
+        """The batch of update number `index` of a phase: tensors, all drawn here."""
+        batch = {}
+        if "real" in phase.needs:
+            chosen = batch_indices(len(images), knobs.batch, index, seed).to(device)
+            batch["real"] = to_float(images[chosen]).contiguous(memory_format=torch.channels_last)
+        if "z" in phase.needs:
+            batch["z"] = draw_z(setting, knobs.batch, seed, f"z_{phase.name}", index, device)
+        if "gp_alpha" in phase.needs:
+            batch["gp_alpha"] = draws.uniform((knobs.batch, 1, 1, 1), seed, "gp_alpha", index, device=device)
+        return batch
+
+    def update(phase: Phase, batch: Mapping[str, Tensor]) -> None:
+        """Minimise a phase's loss by one step of its optimizer."""
+        for name, net in trained.items():
+            net.requires_grad_(name == phase.trains)
+        if phase.before is not None:
+            phase.before(nets)
+        loss, logs = phase.loss(nets, batch)
+        optimizers[phase.name].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizers[phase.name].step()
+        sums.add(step, phase.name, loss.detach(), logs)
+
+    def state() -> dict[str, Any]:
+        return {
+            "step": step,
+            "seconds": seconds_before + time.monotonic() - started,
+            **{name: net.state_dict() for name, net in {"G": G, "D": D, "G_ema": G_ema}.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+            "sums": sums.state(),
+        }
+
+    def outcome(status: str, cause: str | None = None) -> Outcome:
+        weights = weights_digest(G, D, G_ema) if status == "done" else ""
+        seconds = seconds_before + time.monotonic() - started
+        return Outcome(status, step, nimg_after(knobs, step), seconds, weights, cause)
+
+    while step < schedule.steps:
+        # One step: D's updates, then G's.
+        set_lr(optimizers, plan, knobs, step / schedule.steps)
+        first_update = {"D": d_updates_before(knobs, step), "G": step}
+        for phase in plan:
+            for repeat in range(phase.times(step)):
+                update(phase, draw(phase, first_update[phase.trains] + repeat))
+        step += 1
+
+        # Moving average of G.
+        if setting.ema:
+            average(G_ema, G, setting.ema, setting.ema_buffers)
+
+        # Read back: losses, and whether all is finite.
+        nimg = nimg_after(knobs, step)
+        logging, stopping = step % schedule.log_every == 0, keeper.stop_asked()
+        keeping, saving = step in schedule.snapshots, stopping or keeper.checkpoint_due()
+        if logging or keeping:
+            trouble = sums.divergence(step, G=G, D=D)
+            if trouble is not None:
+                step, cause = trouble
+                return outcome("diverged", cause)
+        if logging:
+            seconds = seconds_before + time.monotonic() - started
+            row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
+            keeper.log({**row, "seconds": round(seconds, 3)})
+            rate = (nimg - nimg_after(knobs, started_at)) / max(time.monotonic() - started, 1e-9)
+            keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
+
+        # Keep a snapshot; keep a checkpoint; stop if asked.
+        if keeping:
+            keeper.snapshot(schedule.snapshots[step], G_ema)
+        if saving and step < schedule.steps:
+            keeper.save_checkpoint(step, state())
+        if stopping and step < schedule.steps:
+            return outcome("stopped", "asked to stop")
+
+    return outcome("done")
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def draw_z(setting: Setting, n: int, seed: int, stream: str, step: int, device: torch.device | str = "cpu") -> Tensor:
+    """Draw z, float32 [n, z_dim], as the setting says: N(0, I) or U(-1, 1)."""
+    shape = (n, setting.z_dim)
+    if setting.z_dist == "normal":
+        return draws.normal(shape, seed, stream, step, device)
+    return draws.uniform(shape, seed, stream, step, -1.0, 1.0, device)
+
+
+def make_optimizer(net: nn.Module, name: str, knobs: Train) -> torch.optim.Optimizer:
+    """Build the optimizer of one net, in its fused form where torch has one."""
+    lr = knobs.d_lr if name == "D" and knobs.d_lr is not None else knobs.lr
+    parameters = list(net.parameters())
+    if knobs.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=lr, betas=knobs.betas, eps=1e-8, fused=True)
+    if knobs.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=lr, alpha=0.99, eps=1e-8, foreach=True)
+    return torch.optim.SGD(parameters, lr=lr, momentum=knobs.momentum, fused=True)
+
+
+def set_lr(optimizers: Mapping[str, torch.optim.Optimizer], plan: list[Phase], knobs: Train, progress: float) -> None:
+    """Set each step size for a run that is `progress` (0 to 1) through its length."""
+    if knobs.lr_decay == "none":
+        return
+    for phase in plan:
+        lr = knobs.d_lr if phase.trains == "D" and knobs.d_lr is not None else knobs.lr
+        for group in optimizers[phase.name].param_groups:
+            group["lr"] = lr * (1.0 - progress)
+
+
+@torch.no_grad()
+def average(G_ema: nn.Module, G: nn.Module, decay: float, buffers: str) -> None:
+    """Move G_ema towards G: parameters by `decay`; running statistics copied, or averaged the same way."""
+    ours, theirs = list(G_ema.parameters()), list(G.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    for kept, current in zip(G_ema.buffers(), G.buffers(), strict=True):
+        if buffers == "average" and kept.is_floating_point():
+            kept.lerp_(current, 1.0 - decay)
+        else:
+            kept.copy_(current)
+
+
+def weights_digest(*nets: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers, in order."""
+    sha = hashlib.sha256()
+    for net in nets:
+        for name, value in net.state_dict().items():
+            sha.update(name.encode())
+            sha.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+class Sums:
+    """Losses since the last log row, and the first step at which one was not finite; read back only when logged."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = device
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.first_bad: dict[str, Tensor] = {}
+
+    def add(self, step: int, name: str, loss: Tensor, logs: Mapping[str, Tensor]) -> None:
+        """Take in one update's loss and logs, all 0-d tensors."""
+        for key, value in logs.items():
+            self.sums[key] = self.sums[key] + value if key in self.sums else value.clone()
+            self.counts[key] = self.counts.get(key, 0) + 1
+        never = torch.full((), math.inf, device=self.device)
+        now = torch.where(torch.isfinite(loss), never, float(step + 1))
+        self.first_bad[name] = torch.minimum(self.first_bad.get(name, never), now)
+
+    def means(self) -> dict[str, float]:
+        """Mean of each log since the last call."""
+        means = {key: float(value) / self.counts[key] for key, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def divergence(self, step: int, **nets: nn.Module) -> tuple[int, str] | None:
+        """Since which step something is not finite, and what; None when all is well."""
+        name, first = min(self.first_bad.items(), key=lambda item: float(item[1]))
+        if math.isfinite(float(first)):
+            return int(first), f"the loss of {name} is not finite at step {int(first)}"
+        for name, net in nets.items():
+            for parameter, value in net.named_parameters():
+                if not bool(torch.isfinite(value).all()):
+                    return step, f"the parameter {name}.{parameter} is not finite at step {step}"
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"sums": self.sums, "counts": self.counts, "first_bad": self.first_bad}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.first_bad = dict(state["first_bad"])

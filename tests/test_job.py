@@ -1,0 +1,200 @@
+"""One run in its own process: killed anywhere and resumed, it equals one never killed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from bench import job
+from bench.keeper import RunKeeper, Stop
+from bench.orders import Orders
+from bench.store import RunFolder, read_json, read_rows
+
+LONG = {"train__g_steps": 120, "g_width": 8, "d_width": 8, "train__batch": 8}
+
+
+def start(folder, orders):
+    command = [sys.executable, "-m", "bench.job", str(folder.path), "--orders", str(orders)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(folder, orders):
+    process = start(folder, orders)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def uninterrupted(folder, orders, tmp_path):
+    """The same run in a folder of its own, by a call in this process."""
+    other = RunFolder(tmp_path / "other" / "runs" / folder.path.name)
+    other.write_setting(folder.setting())
+    assert job.run(other, Orders.read(orders), stop=Stop()) == 0
+    return other
+
+
+def wait_for_rows(folder, attempt, process, more_than=0):
+    """Until the attempt has logged; then a random moment more."""
+    deadline = time.monotonic() + 60
+    path = folder.attempt(attempt) / "train.jsonl"
+    while process.poll() is None and time.monotonic() < deadline and len(read_rows(path)) <= more_than:
+        time.sleep(0.005)
+
+
+def without_time(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def kill_and_resume(make_run, tmp_path, kills, seed, **knobs):
+    folder, orders = make_run(checkpoint_minutes=0.0005, **knobs)
+    chance = random.Random(seed)
+    for attempt in range(1, kills + 1):
+        process = start(folder, orders)
+        wait_for_rows(folder, attempt, process)
+        time.sleep(chance.uniform(0.0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    code, output = finish(folder, orders)
+    assert code == 0, output
+    expected = uninterrupted(folder, orders, tmp_path)
+    one, other = folder.state().trained, expected.state().trained
+    assert one["weights"] == other["weights"]
+    assert without_time(folder.log()) == without_time(expected.log())
+    assert [row["step"] for row in folder.log()] == list(range(1, folder.setting().train.g_steps + 1))
+    for label in one["snapshots"]:
+        for kind in ("snapshots", "samples"):
+            name = f"{label}.{'pt' if kind == 'snapshots' else 'png'}"
+            assert (folder.path / kind / name).read_bytes() == (expected.path / kind / name).read_bytes()
+    return folder, expected
+
+
+def test_killed_three_times_ends_with_the_same_weights(make_run, tmp_path):
+    folder, _ = kill_and_resume(make_run, tmp_path, kills=3, seed=0, ema=0.9, d_weight="spectral", **LONG)
+    assert not list(folder.path.glob("attempts/*/checkpoints/*.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_at_twenty_random_moments(make_run, tmp_path, seed):
+    form = [{}, {"penalty": "gp", "loss": "wasserstein"}, {"g_norm": "adain"}, {"equalized": True}, {"mbstd": 4}][seed]
+    kill_and_resume(make_run, tmp_path, kills=4, seed=seed, **LONG, **form)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_stops_in_order_and_the_run_goes_on(make_run, tmp_path, number):
+    folder, orders = make_run(**LONG)
+    process = start(folder, orders)
+    wait_for_rows(folder, 1, process, more_than=3)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    state = folder.state()
+    assert (state.status, state.cause) == ("stopped", f"stopped by {number.name}")
+    assert len(list(folder.path.glob("attempts/1/checkpoints/*.pt"))) == 1
+    code, output = finish(folder, orders)
+    assert code == 0
+    assert "resuming from step" in output
+    assert folder.state().trained["weights"] == uninterrupted(folder, orders, tmp_path).state().trained["weights"]
+
+
+def test_a_supervised_job_stops_when_its_supervisor_is_gone(make_run):
+    folder, orders = make_run(**{**LONG, "train__g_steps": 100_000})
+    command = [sys.executable, "-m", "bench.job", str(folder.path), "--orders", str(orders), "--supervised"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    wait_for_rows(folder, 1, process)
+    process.stdin.close()
+    assert process.wait(timeout=60) == 75
+    assert folder.state().cause == "its supervisor is gone"
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(make_run, tmp_path, capfd):
+    folder, orders = make_run(checkpoint_minutes=1e-6)
+    setting = folder.setting()
+    stop = Stop()
+    attempt = folder.claim()
+    keeper = RunKeeper(folder, attempt, setting, stop)
+    keeper.save_checkpoint(1, {"step": 1, "x": torch.ones(3)})
+    keeper.save_checkpoint(2, {"step": 2, "x": torch.ones(3)})
+    keeper.save_checkpoint(3, {"step": 3, "x": torch.ones(3)})
+    kept = sorted(folder.path.glob("attempts/1/checkpoints/*.pt"))
+    assert [path.name[:9] for path in kept] == ["000000002", "000000003"]
+    content = kept[-1].read_bytes()
+    for damaged in (content[: len(content) // 2], b"", content[:-1] + b"x"):
+        kept[-1].write_bytes(damaged)
+        assert keeper.load_checkpoint()["step"] == 2
+        assert "damaged" in capfd.readouterr().out
+    keeper.close()
+
+
+def test_a_half_written_trained_json_is_set_aside(make_run, capfd):
+    folder, orders = make_run()
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    weights = folder.state().trained["weights"]
+    folder.trained.write_text(folder.trained.read_text()[:40])
+    assert folder.state().status == "stopped"
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert folder.state().trained["weights"] == weights
+    assert "half-written" in capfd.readouterr().out
+    assert folder.path.joinpath("trained.json.torn-1").exists()
+
+
+def test_an_edited_setting_is_refused(make_run, capfd):
+    folder, orders = make_run()
+    path = folder.path / "setting.json"
+    path.write_text(path.read_text().replace('"g_width": 4', '"g_width": 6'))
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 2
+    assert "edited" in capfd.readouterr().err
+    assert not folder.trained.exists()
+
+
+def test_a_crash_is_a_failure_with_its_reason(make_run, monkeypatch, capfd):
+    folder, orders = make_run()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(job, "train", broken)
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 1
+    state = folder.state()
+    assert (state.status, state.cause) == ("failed", "RuntimeError: the disk is on fire")
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_diverged_run_is_an_outcome(make_run):
+    folder, orders = make_run(loss="wasserstein", train__optimizer="sgd", train__lr=1e30, train__g_steps=20)
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    state = folder.state()
+    assert state.status == "diverged"
+    assert "not finite" in state.cause
+
+
+def test_scores_are_made_once_and_alone(make_run):
+    folder, orders = make_run(metrics=["swd", "ms_ssim", "fd"], evaluate={"fakes": 128})
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    trained = folder.trained.stat().st_mtime_ns
+    before = {path.name: path.read_bytes() for path in folder.scores.iterdir()}
+    assert len(before) == 3 * len(folder.state().trained["snapshots"])
+    assert all(json.loads(content)["status"] == "ok" for content in before.values())
+    gone = next(iter(before))
+    (folder.scores / gone).unlink()
+    stamps = {path.name: path.stat().st_mtime_ns for path in folder.scores.iterdir()}
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert folder.trained.stat().st_mtime_ns == trained
+    assert {p.name: p.stat().st_mtime_ns for p in folder.scores.iterdir() if p.name != gone} == stamps
+    again, once = json.loads((folder.scores / gone).read_bytes()), json.loads(before[gone])
+    assert again["values"] == once["values"]
+
+
+def test_provenance_says_code_machine_and_command(make_run):
+    folder, orders = make_run()
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    said = read_json(folder.attempt(1) / "provenance.json")
+    assert said["torch"] == torch.__version__
+    assert said["threads"] == 1
+    assert said["numerics"] >= 1
+    ended = read_json(folder.attempt(1) / "ended.json")
+    assert ended["exit"] == 0

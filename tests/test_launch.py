@@ -1,0 +1,160 @@
+"""The local pool: runs side by side, deaths contained, interrupts orderly."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from bench.launch import pool as pool_module
+from bench.launch import worst
+from bench.launch.inline import run_inline
+from bench.launch.pool import Pool, gpus, slots
+from bench.launch.watch import Watch
+from bench.store import Store
+
+
+def pool_of(tmp_path, orders, names, places=2, retries=0):
+    console = Console(file=StringIO(), width=200)
+    watch = Watch({name: f"cell {i}" for i, name in enumerate(names)}, 0, console)
+    return Pool(Store(tmp_path / "results"), orders, slots(places, 1, 1), retries, watch), console
+
+
+def test_local_gives_the_same_weights_as_inline(make_run, tmp_path):
+    settings = [{"seed": seed, "g_norm": norm} for seed in (0, 1) for norm in ("bn", "adain")]
+    runs = [make_run(**knobs) for knobs in settings]
+    orders = runs[0][1]
+    ids = [folder.path.name for folder, _ in runs]
+    pool, console = pool_of(tmp_path, orders, ids)
+    assert pool.run(ids) == dict.fromkeys(ids, 0)
+    weights = {folder.path.name: folder.state().trained["weights"] for folder, _ in runs}
+    assert len(set(weights.values())) == 4
+    for folder, _ in runs:
+        os.rename(folder.path, tmp_path / f"away-{folder.path.name}")
+    for knobs in settings:
+        make_run(**knobs)
+    assert run_inline(Store(tmp_path / "results"), orders, ids) == dict.fromkeys(ids, 0)
+    assert {i: Store(tmp_path / "results").run(i).state().trained["weights"] for i in ids} == weights
+    assert console.file.getvalue().count("done") == 4
+
+
+def test_a_run_that_dies_hurts_no_other_and_may_be_retried(make_run, tmp_path):
+    good, orders = make_run(seed=1)
+    bad, _ = make_run(seed=2)
+    (bad.path / "attempts").mkdir()
+    bad_id, good_id = bad.path.name, good.path.name
+    # Its snapshots cannot be published: a file stands where their folder is due.
+    bad.snapshots.write_text("")
+    pool, console = pool_of(tmp_path, orders, [bad_id, good_id], retries=1)
+    codes = pool.run([bad_id, good_id])
+    assert codes[good_id] == 0
+    assert codes[bad_id] not in (0, 75)
+    assert good.state().status == "done"
+    assert bad.state().status == "failed"
+    assert "cannot write" in bad.state().cause
+    assert "cannot write" in bad.log_tail()
+    assert "failed" in console.file.getvalue()
+
+
+def test_a_killed_child_is_recorded_and_tried_again(make_run, tmp_path, monkeypatch):
+    folder, orders = make_run(train__g_steps=60)
+    pool, console = pool_of(tmp_path, orders, [folder.path.name], retries=1)
+    started = pool._start
+
+    def start_and_kill_first(run_id):
+        done = started(run_id)
+        if len(folder.attempts()) == 1:
+            pool.children[0].process.kill()
+        return done
+
+    monkeypatch.setattr(pool, "_start", start_and_kill_first)
+    assert pool.run([folder.path.name]) == {folder.path.name: 0}
+    assert folder.attempts() == [1, 2]
+    assert "killed by SIGKILL" in (folder.attempt(1) / "ended.json").read_text()
+    assert "trying again" in console.file.getvalue()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from bench.launch.pool import Pool, slots
+from bench.launch.watch import Watch
+from bench.store import Store
+root, orders, ids = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+print(Pool(Store(root), orders, slots(2, 1, 1), 0, Watch(dict.fromkeys(ids, 'x'), 0)).run(ids))
+"""
+
+
+def drive(tmp_path, orders, ids):
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "results"), str(orders), *ids]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def running(folder):
+    return folder.state().status == "running" and (folder.attempt(1) / "train.jsonl").exists()
+
+
+def test_interrupt_stops_all_in_order(make_run, tmp_path):
+    runs = [make_run(seed=seed, train__g_steps=100_000) for seed in range(3)]
+    ids = [folder.path.name for folder, _ in runs]
+    driver = drive(tmp_path, runs[0][1], ids)
+    until(lambda: sum(running(folder) for folder, _ in runs) == 2)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert ast.literal_eval(output.splitlines()[-1]) == dict.fromkeys(ids, 75)
+    statuses = sorted(folder.state().status for folder, _ in runs)
+    assert statuses == ["missing", "stopped", "stopped"]
+    stopped = [folder for folder, _ in runs if folder.state().status == "stopped"]
+    assert all(list(folder.path.glob("attempts/1/checkpoints/*.pt")) for folder in stopped)
+
+
+def test_children_die_with_a_killed_supervisor(make_run, tmp_path):
+    folder, orders = make_run(train__g_steps=100_000)
+    driver = drive(tmp_path, orders, [folder.path.name])
+    until(lambda: running(folder))
+    driver.kill()
+    driver.communicate()
+    until(lambda: folder.state().status == "stopped")
+
+
+def test_two_drivers_share_the_work(make_run, tmp_path, monkeypatch):
+    runs = [make_run(seed=seed) for seed in range(4)]
+    ids = [folder.path.name for folder, _ in runs]
+    drivers = [drive(tmp_path, runs[0][1], ids) for _ in range(2)]
+    for driver in drivers:
+        driver.communicate(timeout=120)
+        assert driver.returncode == 0
+    trained = [sum((f.attempt(n) / "train.jsonl").exists() for n in f.attempts()) for f, _ in runs]
+    assert trained == [1, 1, 1, 1]
+
+
+def test_places_on_cpu_and_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(pool_module, "cores", lambda: 8)
+    assert len(slots(None, 1, 1)) == 8
+    assert len(slots(None, 3, 1)) == 2
+    assert len(slots(None, 16, 1)) == 1
+    assert len(slots(3, 1, 1)) == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert gpus() == ["2", "5"]
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in slots(None, 1, 2)] == ["2", "2", "5", "5"]
+    assert all(place["OMP_NUM_THREADS"] == "1" for place in slots(None, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [([], 0), ([0, 0], 0), ([0, 75], 75), ([75, 2], 2), ([0, 2, -9, 75], 1), ([1], 1)]
+)
+def test_worst_code(codes, code):
+    assert worst(codes) == code

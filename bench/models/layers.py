@@ -1,0 +1,215 @@
+"""What networks are made of: skips, pixel norm, minibatch standard deviation, blocks, and nets of blocks in a row.
+
+A layer has the same name in every cell, so that it has the same first weights (see `bench.models.weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench import draws
+from bench.norms import activation_norm
+from bench.setting import Setting
+
+# ---------------------------------------------------------------------------------------------------------
+# Layers.
+
+
+class PixelNorm(nn.Module):
+    """x / sqrt(mean over channels of x^2 + 1e-8): unit mean square at each pixel (Karras et al. 2018, 4.2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class MinibatchStd(nn.Module):
+    """Append one map: the standard deviation over a group of samples, averaged over C, H, W.
+
+    Karras et al. 2018, section 3.  With B samples and groups of `group`, sample n belongs to group n mod M,
+    M = B / group; `all`, or a group larger than the batch: the batch is one group.
+    Raises ValueError for a batch that groups do not divide.
+    """
+
+    def __init__(self, group: int | Literal["all"]) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        group = batch if self.group == "all" else min(self.group, batch)
+        if batch % group:
+            raise ValueError(f"mbstd: a batch of {batch} does not divide into groups of {group}")
+        grouped = x.unflatten(0, (group, batch // group))
+        std = (grouped.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        return torch.cat([x, std.repeat(group).view(batch, 1, 1, 1).expand(-1, 1, height, width)], dim=1)
+
+
+class AddSkip(nn.Module):
+    """The plain skip connection: nearest upsampling, 1x1 conv, sum.  The control of `SkipExcitation`."""
+
+    def __init__(self, small: int, large: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(small, large, 1, bias=False)
+
+    def forward(self, x: Tensor, low: Tensor) -> Tensor:
+        # The 1x1 conv commutes with nearest upsampling and is cheaper before it.
+        return x + nn.functional.interpolate(self.mix(low), size=x.shape[2:], mode="nearest")
+
+
+class SkipExcitation(nn.Module):
+    """Skip-layer excitation: a gate per channel of the larger map, read from the smaller one.
+
+    Liu et al. 2021 (FastGAN), eq. 1: adaptive average pooling to 4x4, valid 4x4 conv, Swish, 1x1 conv, sigmoid.
+    """
+
+    def __init__(self, small: int, large: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(small, large, 4, bias=False)
+        self.gate = nn.Conv2d(large, large, 1, bias=False)
+
+    def forward(self, x: Tensor, low: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(low, 4)
+        return x * torch.sigmoid(self.gate(nn.functional.silu(self.squeeze(pooled))))
+
+
+SKIPS: dict[str, type[AddSkip] | type[SkipExcitation] | None] = {
+    "none": None,
+    "add": AddSkip,
+    "sle": SkipExcitation,
+}
+
+
+def skip_sources(sizes: Sequence[int]) -> dict[int, int]:
+    """Map the side of each map that has a skip to the side of its source, for hidden maps of sides `sizes`.
+
+    FastGAN gates r -> 16 r.  Here the ratio is min(16, largest / smallest), so that small nets have a pair too.
+    """
+    ratio = min(16, sizes[-1] // sizes[0])
+    return {size * ratio: size for size in sizes if size * ratio in sizes and ratio > 1}
+
+
+class DenseMap(nn.Linear):
+    """z [B, z_dim] → map [B, channels, size, size]."""
+
+    def __init__(self, z_dim: int, channels: int, size: int, bias: bool) -> None:
+        super().__init__(z_dim, channels * size * size, bias=bias)
+        self.shape = (channels, size, size)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z).unflatten(1, self.shape)
+
+
+class DeconvMap(nn.ConvTranspose2d):
+    """z [B, z_dim] → map [B, channels, size, size]: a transposed conv of a 1x1 map, done as the product that it is."""
+
+    def __init__(self, z_dim: int, channels: int, size: int, bias: bool) -> None:
+        super().__init__(z_dim, channels, size, bias=bias)
+
+    def forward(self, z: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = self.weight.permute(0, 2, 3, 1)  # pixels first: the product comes out channels-last
+        h = (z @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+        if self.bias is not None:
+            h = h + self.bias
+        return h.permute(0, 3, 1, 2)
+
+
+class FlatDense(nn.Linear):
+    """Map [B, C, H, W] → [B, out_features]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A block, and the two nets of a family whose blocks stand in a row.
+
+
+class Block(nn.Module):
+    """conv → activation norm → activation → pixel norm, the last where asked."""
+
+    def __init__(self, conv: nn.Module, norm: nn.Module, activation: nn.Module, pixel_norm: bool = False) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+        self.activation = activation
+        self.pixel_norm = PixelNorm() if pixel_norm else nn.Identity()
+        self.wants_z = bool(getattr(norm, "wants_z", False))
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        h = self.conv(x)
+        h = self.norm(h, z) if self.wants_z else self.norm(h)
+        return self.pixel_norm(self.activation(h))
+
+
+class Generator(nn.Module):
+    """Blocks in a row, skips between them, and an RGB layer: z [B, z_dim] → [B, C, R, R] in [-1, 1].
+
+    `blocks` maps the side of each hidden map to the block that makes it, `skips` the side of a map to the skip
+    that changes it after its block, with its source as in `skip_sources`.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[int, Block],
+        rgb: nn.Module,
+        skips: Mapping[int, nn.Module],
+        sources: Mapping[int, int],
+    ) -> None:
+        super().__init__()
+        self.sizes = tuple(blocks)
+        self.sources = dict(sources)
+        self.blocks = nn.ModuleList(blocks.values())
+        self.rgb = rgb
+        self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = z
+        kept: dict[int, Tensor] = {}
+        for size, block in zip(self.sizes, self.blocks, strict=True):
+            h = block(h, z)
+            if size in self.sources:
+                h = self.skips[str(size)](h, kept[self.sources[size]])
+            kept[size] = h
+        return torch.tanh(self.rgb(h))
+
+
+class Discriminator(nn.Module):
+    """Blocks in a row, minibatch standard deviation where asked, and a logit: [B, C, R, R] → [B]."""
+
+    def __init__(self, blocks: Sequence[Block], mbstd: int | Literal["all"], logit: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.mbstd = MinibatchStd(mbstd) if mbstd else nn.Identity()
+        self.logit = logit
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.logit(self.mbstd(x)).flatten()
+
+
+def make_generator(
+    setting: Setting, sizes: Sequence[int], first: type[DenseMap] | type[DeconvMap], rgb: nn.Module
+) -> Generator:
+    """Make a G of one block a size: `first` (z → map), then Tc4s2p1; the width halves where the size doubles."""
+    widths = {size: min(setting.max_width, setting.g_width * (sizes[-1] // size)) for size in sizes}
+    blocks: dict[int, Block] = {}
+    for i, size in enumerate(sizes):
+        name = setting.g_input_norm if i == 0 and setting.g_input_norm != "same" else setting.g_norm
+        seed = draws.address(setting.seed, "init", f"G.blocks.{i}.norm")
+        norm = activation_norm(name, widths[size], size, z_dim=setting.z_dim, seed=seed)
+        bias = name == "none"
+        conv: nn.Module
+        if i == 0:
+            conv = first(setting.z_dim, widths[size], size, bias)
+        else:
+            conv = nn.ConvTranspose2d(widths[sizes[i - 1]], widths[size], 4, 2, 1, bias=bias)
+        blocks[size] = Block(conv, norm, nn.ReLU(), setting.pixel_norm)
+    skip = SKIPS[setting.sle]
+    sources = skip_sources(sizes) if skip else {}
+    skips = {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {}
+    return Generator(blocks, rgb, skips, sources)

@@ -1,0 +1,43 @@
+"""SNGAN's standard CNN (Miyato et al. 2018, table 3), with every normalization of the study as a switch.
+
+G: dense R/8 × R/8 × 512 → Tc4s2p1 256 → 128 → 64 → c3s1p1 → tanh, ReLU between.
+D: c3s1 64, c4s2 64, c3s1 128, c4s2 128, c3s1 256, c4s2 256, c3s1 512 → dense, LeakyReLU(0.1) between.  Widths and slope
+are the paper's; chainer-gan-lib and compare_gan double at the strided convs, with slope 0.2.
+
+Biases: on both outputs and on D's first layer in every cell (as in chainer-gan-lib).  Each layer between has exactly
+one learned shift: the norm's, or, with norm `none`, a bias of the conv.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bench import draws
+from bench.models.layers import Block, DenseMap, Discriminator, FlatDense, Generator, make_generator
+from bench.norms import activation_norm
+from bench.setting import Setting
+
+
+def generator(setting: Setting, channels: int) -> Generator:
+    """Make G of `setting` for images of `channels`; its weights are still torch's own."""
+    size = setting.data.size
+    rgb = nn.Conv2d(min(setting.g_width, setting.max_width), channels, 3, 1, 1)
+    return make_generator(setting, [size // 8, size // 4, size // 2, size], DenseMap, rgb)
+
+
+def discriminator(setting: Setting, channels: int) -> Discriminator:
+    """Make D of `setting` for images of `channels`; its weights are still torch's own."""
+    blocks: list[Block] = []
+    size, inputs = setting.data.size, channels
+    for i in range(7):
+        strided = i % 2 == 1
+        width = min(setting.max_width, setting.d_width << (i // 2))
+        size = size // 2 if strided else size
+        name = setting.d_norm if i else "none"
+        seed = draws.address(setting.seed, "init", f"D.blocks.{i}.norm")
+        kernel, stride = (4, 2) if strided else (3, 1)
+        conv = nn.Conv2d(inputs, width, kernel, stride, 1, bias=name == "none")
+        blocks.append(Block(conv, activation_norm(name, width, size, z_dim=None, seed=seed), nn.LeakyReLU(0.1)))
+        inputs = width
+    logit = FlatDense((inputs + bool(setting.mbstd)) * size * size, 1)
+    return Discriminator(blocks, setting.mbstd, logit)

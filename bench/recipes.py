@@ -1,0 +1,97 @@
+"""What each paper fixed for its GAN, as settings, with the source beside each number.
+
+A recipe is the lowest layer of a run's setting: the study, the cell and `--set` lie over it.  What is not said here
+is the default of `bench.setting`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DCGAN: dict[str, Any] = {
+    # Radford, Metz & Chintala 2016, "DCGAN"; numbers as in soumith/dcgan.torch main.lua and pytorch/examples dcgan.
+    "network": "dcgan",
+    "g_width": 64,  # ngf
+    "d_width": 64,  # ndf
+    "z_dim": 100,  # nz
+    "z_dist": "normal",  # noise = 'normal' (the paper and the Theano code draw from U(-1, 1))
+    "init": "normal002",  # paper section 4: N(0, 0.02); gains of batch norm N(1, 0.02) in the code
+    "g_norm": "bn",  # paper section 3: in all layers but G's output and D's input
+    "d_norm": "bn",
+    "loss": "nonsaturating",  # G is trained against the label 1
+    "d_batching": "separate",  # reals and fakes in two passes
+    "train.batch": 64,  # batchSize (the paper: 128)
+    "train.optimizer": "adam",
+    "train.lr": 2e-4,  # paper section 4
+    "train.betas": [0.5, 0.999],  # paper section 4
+    "train.epochs": 25,  # niter
+}
+
+WGAN: dict[str, Any] = {
+    # Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", algorithm 1; the rest as in martinarjovsky/WassersteinGAN
+    # main.py and models/dcgan.py.
+    "network": "dcgan",
+    "g_width": 64,  # ngf
+    "d_width": 64,  # ndf
+    "z_dim": 100,  # nz
+    "z_dist": "normal",
+    "init": "normal002",  # weights_init
+    "g_norm": "bn",
+    "d_norm": "bn",  # in the released critic too
+    "loss": "wasserstein",
+    "penalty": "clip",
+    "clip_value": 0.01,  # algorithm 1: c
+    "d_batching": "separate",
+    "train.batch": 64,  # algorithm 1: m
+    "train.n_critic": 5,  # algorithm 1
+    "train.critic_warmup": True,  # main.py: 100 critic updates for 25 G updates and for every 500th
+    "train.optimizer": "rmsprop",
+    "train.lr": 5e-5,  # algorithm 1: alpha
+    "train.epochs": 25,  # niter
+}
+
+WGAN_GP: dict[str, Any] = {
+    # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs": algorithm 1 on the DCGAN family, which is
+    # the reference cell of Kwak & Ko 2020.  igul222/improved_wgan_training gan_cifar.py has the same shape with 5x5
+    # kernels, a base width of 128 ("overfits substantially; you're probably better off with 64") and betas (0.5, 0.9).
+    "network": "dcgan",
+    "g_width": 64,  # Kwak & Ko's DCGAN-128: 1024, 512, 256, 128, 64
+    "d_width": 64,
+    "z_dim": 128,  # gan_cifar.py
+    "z_dist": "normal",
+    "init": "wgan_gp",  # tflib/ops: uniform, He's spread before ReLU, Glorot's elsewhere
+    "g_norm": "bn",
+    "d_norm": "none",  # section 4: batch norm in the critic makes the penalty invalid
+    "loss": "wasserstein",
+    "penalty": "gp",
+    "gp_weight": 10.0,  # algorithm 1: lambda
+    "train.batch": 64,  # algorithm 1 leaves m open; 64 in the code
+    "train.n_critic": 5,  # algorithm 1
+    "train.optimizer": "adam",
+    "train.lr": 1e-4,  # algorithm 1: alpha
+    "train.betas": [0.0, 0.9],  # algorithm 1
+    "train.g_steps": 200_000,  # gan_cifar.py: ITERS
+}
+
+SNGAN: dict[str, Any] = {
+    # Miyato et al. 2018, "Spectral Normalization for GANs": standard CNN (table 3) under setting C (table 1).
+    "network": "sndcgan",
+    "g_width": 64,  # table 3: 512, 256, 128, 64
+    "d_width": 64,  # table 3: 64, 64, 128, 128, 256, 256, 512
+    "z_dim": 128,  # table 3
+    "z_dist": "normal",
+    "init": "normal002",  # chainer-gan-lib common/net.py: wscale 0.02
+    "g_norm": "bn",  # table 3
+    "g_input_norm": "none",  # table 3 has batch norm from the first transposed conv on
+    "d_norm": "none",
+    "d_weight": "spectral",  # every layer, one power iteration
+    "loss": "nonsaturating",  # section 4: the alternate cost of G, used for the standard CNN
+    "train.batch": 64,
+    "train.n_critic": 1,  # setting C
+    "train.optimizer": "adam",
+    "train.lr": 2e-4,  # setting C
+    "train.betas": [0.5, 0.999],  # setting C
+    "train.g_steps": 100_000,  # chainer-gan-lib train.py: max_iter
+}
+
+RECIPES: dict[str, dict[str, Any]] = {"dcgan": DCGAN, "wgan": WGAN, "wgan_gp": WGAN_GP, "sngan": SNGAN}

@@ -1,0 +1,64 @@
+"""Recipes against the papers' tables, and that each one runs with data alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from bench.models import build
+from bench.objectives import Nets, phases
+from bench.recipes import RECIPES
+from bench.setting import LENGTHS, resolve
+
+PAPERS = {
+    # DCGAN section 4: batch norm in both nets, Adam 2e-4, beta1 0.5, N(0, 0.02).
+    "dcgan": ("nonsaturating", "none", "bn", "none", "adam", 2e-4, (0.5, 0.999), 1, 64, 100),
+    # WGAN algorithm 1: alpha 5e-5, c 0.01, m 64, n_critic 5, RMSProp (which reads no betas).
+    "wgan": ("wasserstein", "clip", "bn", "none", "rmsprop", 5e-5, None, 5, 64, 100),
+    # WGAN-GP algorithm 1: lambda 10, n_critic 5, alpha 1e-4, beta1 0, beta2 0.9.
+    "wgan_gp": ("wasserstein", "gp", "none", "none", "adam", 1e-4, (0.0, 0.9), 5, 64, 128),
+    # SNGAN table 1, setting C: alpha 2e-4, beta1 0.5, beta2 0.999, n_dis 1.
+    "sngan": ("nonsaturating", "none", "none", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 64, 128),
+}
+
+
+def test_every_recipe_is_checked() -> None:
+    assert set(PAPERS) == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipe_says_what_its_paper_says(name: str) -> None:
+    s = resolve(RECIPES[name])
+    betas = None if s.train.optimizer == "rmsprop" else s.train.betas
+    train = s.train
+    said = (s.loss, s.penalty, s.d_norm, s.d_weight, train.optimizer, train.lr, betas, train.n_critic, train.batch)
+    assert (*said, s.z_dim) == PAPERS[name]
+    assert (s.g_norm, s.ema, s.equalized, s.pixel_norm, s.mbstd, s.sle) == ("bn", 0.0, False, False, 0, "none")
+    assert sum(key in RECIPES[name] for key in LENGTHS) == 1
+
+
+def test_wgan_clips_and_warms_up_and_wgan_gp_weighs_ten() -> None:
+    wgan, gp = resolve(RECIPES["wgan"]), resolve(RECIPES["wgan_gp"])
+    assert (wgan.clip_value, wgan.train.critic_warmup) == (0.01, True)
+    assert (gp.gp_weight, gp.init, gp.train.critic_warmup) == (10.0, "wgan_gp", False)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipe_takes_a_step_with_data_alone(name: str) -> None:
+    s = resolve(RECIPES[name], {"data.size": 16, "data.channels": 3, "g_width": 8, "d_width": 8})
+    G, D = build(s)
+    z, real = torch.randn(4, s.z_dim), torch.rand(4, 3, 16, 16) * 2 - 1
+    batch = {"real": real, "z": z, "gp_alpha": torch.rand(4, 1, 1, 1)}
+    for phase in phases(s):
+        if phase.before is not None:
+            phase.before(Nets(G, D))
+        loss, _ = phase.loss(Nets(G, D), batch)
+        assert loss.isfinite()
+
+
+def test_recipes_import_no_torch() -> None:
+    code = "import sys, bench.recipes; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

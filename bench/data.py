@@ -1,0 +1,264 @@
+"""Data sets as uint8 tensors, decoded once and cached; seeded batches by position.
+
+A set is decoded, made square and written to `<cache>/data/<key>.npy`, with what was done in a JSON beside it.
+Any number of processes may ask at once: each that finds nothing makes the same bytes and puts them in place whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from bench import datasets, decode, draws, fetch
+from bench.datasets import PARTS, DataError
+from bench.folders import publish
+from bench.setting import Data, digest
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Of the cache.  Raise it when decoding, resizing, splitting or the layout changes: old files are then left alone."""
+NPY_HEADER = 128
+"""Bytes before the pixels: the count of images is known only after the last one, so the header's room is fixed."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole set in memory, ordered train, held_out, test, and by file name within each."""
+
+    images: Tensor
+    """uint8 [N, C, H, W]; a private view of the cached file, whose pages processes on one host share."""
+    labels: Tensor
+    """int64 [N]; 0 throughout where there are no classes."""
+    classes: tuple[str, ...]
+    parts: dict[str, Tensor]
+    """"train", "held_out", "test" to int64 indices into `images`."""
+    unreadable: tuple[tuple[str, str], ...]
+    """(file, reason) of each image that could not be decoded; none of them is in `images`."""
+    fingerprint: str
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.images.shape[1])
+
+    def part(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return (images, labels) of a part, as views.  Raises DataError when no image is in it."""
+        index = self.parts[name]
+        if len(index) == 0:
+            raise DataError(f"the {name} part is empty: the set has {len(self.images)} images in all")
+        chosen = slice(int(index[0]), int(index[-1]) + 1)
+        return self.images[chosen], self.labels[chosen]
+
+
+def load(data: Data, root: Path, cache: Path) -> Dataset:
+    """Return the set at `data.size`, from the cache or made and cached.
+
+    `root` is where downloads lie or go, `cache` is `<results>/cache`.  With `data.fingerprint` and `data.channels`
+    filled by a plan, a cached set is used without its source being there.  A cache file that fails its checksum is
+    made again, with a warning.
+    Raises DataError: no such data, nothing readable, content that is not what was planned or published, a cache that
+    cannot be written.
+    """
+    source = None if data.fingerprint and data.channels else datasets.describe(data, root)
+    channels = data.channels or (source or datasets.describe(data, root)).channels
+    fingerprint = data.fingerprint or datasets.fingerprint(data, root, cache)
+    key = digest(
+        {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "size": data.size,
+            "channels": channels,
+            "resize_filter": data.resize_filter,
+        }
+    )
+    place = cache / "data" / f"{key}.npy"
+    made = _read(place)
+    if made is None:
+        source = source or datasets.describe(data, root)
+        if not source.present:
+            fetch.fetch(source, root)
+        actual = datasets.fingerprint(data, root, cache)
+        if actual != fingerprint:
+            raise DataError(
+                f"{data.folder or data.name}: its content ({actual}) is no longer what was planned ({fingerprint}); "
+                "plan the study again"
+            )
+        _make(place, decode.pictures(data, root), data, channels, fingerprint)
+        made = _read(place)
+        if made is None:
+            raise DataError(f"{place}: what was just written cannot be read back; is the disk sound?")
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The cache.
+
+
+def _read(place: Path) -> Dataset | None:
+    """Return a cached set; None when there is none, or it is damaged (which is said)."""
+    try:
+        record = json.loads(place.with_suffix(".json").read_bytes())
+        check = record.pop("check")
+        pixels = np.load(place, mmap_mode="c", allow_pickle=False)
+        sound = (
+            check == digest(record)
+            and list(pixels.shape) == record["shape"]
+            and pixels.dtype == np.uint8
+            and hashlib.sha256(pixels).hexdigest() == record["sha256"]
+        )
+    except FileNotFoundError as error:
+        if Path(error.filename) == place:
+            log.warning("%s: missing beside its .json; made again", place)
+        return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: damaged (%s); made again", place, error)
+        return None
+    if not sound:
+        log.warning("%s: damaged (its checksum differs); made again", place)
+        return None
+    ends = np.cumsum([record["parts"][part] for part in PARTS]).tolist()
+    starts = [0, *ends[:-1]]
+    return Dataset(
+        images=torch.from_numpy(np.asarray(pixels)),
+        labels=torch.tensor(record["labels"], dtype=torch.int64),
+        classes=tuple(record["classes"]),
+        parts={part: torch.arange(start, end) for part, start, end in zip(PARTS, starts, ends, strict=True)},
+        unreadable=tuple((file, reason) for file, reason in record["unreadable"]),
+        fingerprint=record["fingerprint"],
+    )
+
+
+def _make(place: Path, pictures: decode.Pictures, data: Data, channels: int, fingerprint: str) -> None:
+    """Decode all pictures into `place` and its JSON, both put there whole."""
+    order = [i for part in PARTS for i in range(len(pictures.parts)) if pictures.parts[i] == part]
+    kept: list[int] = []
+    unreadable: list[tuple[str, str]] = []
+    pixels = hashlib.sha256()
+    draft = place.with_name(f".{place.name}.{uuid4().hex}.tmp")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(bytes(NPY_HEADER))
+            for index in order:  # threads gain nothing: pictures this small are bound by the interpreter
+                outcome = _square(pictures, data, channels, index)
+                if isinstance(outcome, str):
+                    unreadable.append((pictures.names[index], outcome))
+                else:
+                    kept.append(index)
+                    file.write(outcome)
+                    pixels.update(outcome)
+            shape = (len(kept), channels, data.size, data.size)
+            file.seek(0)
+            file.write(_npy_header(shape))
+        unreadable.sort()
+        _say_unreadable(unreadable, len(order), data)
+        counts = Counter(pictures.parts[i] for i in kept)
+        record: dict[str, Any] = {
+            "set": data.name,
+            "fingerprint": fingerprint,
+            "shape": shape,
+            "sha256": pixels.hexdigest(),
+            "resize_filter": data.resize_filter,
+            "pillow": PIL.__version__,
+            "classes": pictures.classes,
+            "parts": {part: counts[part] for part in PARTS},
+            "split_seed": datasets.SPLIT_SEED,
+            "unreadable": unreadable,
+            "labels": [pictures.labels[i] for i in kept],
+        }
+        os.replace(draft, place)
+        publish(place.with_suffix(".json"), json.dumps({**record, "check": digest(record)}).encode())
+    except OSError as error:
+        raise DataError(
+            f"{place.parent}: the cache of decoded images cannot be written ({error.strerror}); "
+            "make room or choose another --results"
+        ) from error
+    finally:
+        _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    try:
+        draft.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: left behind (%s)", draft, error)
+
+
+def _square(pictures: decode.Pictures, data: Data, channels: int, index: int) -> bytes | str:
+    """One picture's pixels, or the reason why there are none."""
+    try:
+        return decode.square(pictures.read(index), data.size, channels, data.resize_filter).tobytes()
+    except Exception as error:
+        # Pillow's and zipfile's readers raise all kinds on damaged files; each is listed with its reason.
+        return f"{type(error).__name__}: {error}"
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """NumPy's format 1.0 header for uint8 in C order, padded to NPY_HEADER bytes."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + (NPY_HEADER - 10).to_bytes(2, "little") + f"{text:<{NPY_HEADER - 11}}\n".encode()
+
+
+def _say_unreadable(unreadable: list[tuple[str, str]], n: int, data: Data) -> None:
+    if not unreadable:
+        return
+    first = "; ".join(f"{file} ({reason})" for file, reason in unreadable[:3])
+    if len(unreadable) == n:
+        raise DataError(f"{data.folder or data.name}: none of its {n} images can be read: {first}")
+    log.warning("%s: %d of %d images cannot be read: %s", data.folder or data.name, len(unreadable), n, first)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Batches and values.
+
+
+def batch_indices(n: int, batch: int, step: int, seed: int) -> Tensor:
+    """Return int64 [batch]: what the D update number `step` (from 0) sees of a part of n images.
+
+    These are the positions step * batch onwards in the concatenation of one permutation an epoch, each drawn from
+    (seed, "data", epoch): every image once an epoch, batches may straddle two, and nothing but `step` is state.
+    Raises DataError when the batch is larger than the part.
+    """
+    if batch > n:
+        raise DataError(f"train.batch={batch} is more than the {n} images in the part it is drawn from")
+    epoch, offset = divmod(step * batch, n)
+    head = _permutation(n, seed, epoch)[offset : offset + batch]
+    if len(head) == batch:
+        return head.clone()  # the cached permutation stays the epoch's
+    return torch.cat([head, _permutation(n, seed, epoch + 1)[: batch - len(head)]])
+
+
+@lru_cache(maxsize=4)
+def _permutation(n: int, seed: int, epoch: int) -> Tensor:
+    return draws.permutation(n, seed, "data", epoch)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Map uint8 [...] to float32 in [-1, 1]: x / 127.5 - 1."""
+    return images.to(torch.float32).div(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map float [...] to uint8 as scores see it: round((x + 1) * 127.5), ties to even, clamped to 0..255.
+
+    Raises FloatingPointError, counting the images, when a value is NaN or infinite: a diverged G is not a grey one.
+    """
+    finite = torch.isfinite(images)
+    if not finite.all():
+        bad = int((~finite).flatten(1).any(1).sum()) if images.dim() > 1 else int((~finite).sum())
+        raise FloatingPointError(f"{bad} of {len(images)} images hold NaN or infinite values")
+    return images.to(torch.float32).add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,117 @@
+"""Images → features, once: every extractor behind one face, run at one batch size."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.metrics.failure import MetricError
+
+
+class Extractor(Protocol):
+    """What turns images into features.  A class of the user's own has the same face and takes no arguments.
+
+    It is called under `torch.no_grad` with uint8 [B, C, H, W], always the same B, and returns float features
+    [B, dim] and logits [B, classes], or None for logits when it tells no classes.
+    """
+
+    name: str
+    """As value names carry it: `fd[name]`."""
+    weights: str
+    """sha256 of what it has learned or was given; empty when it has nothing."""
+    dim: int
+    classes: int
+    """Length of the logits; 0: none."""
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one pass over a set leaves."""
+
+    features: NDArray[np.float32]
+    """[N, dim]"""
+    logits: NDArray[np.float32] | None
+    """[N, classes]"""
+
+
+def extract(extractor: Extractor, images: Tensor, batch: int, device: torch.device | str = "cpu") -> Features:
+    """Run uint8 images [N, C, H, W] through an extractor, `batch` at a time, on `device`; the last is filled up.
+
+    A fixed shape keeps an image's features the same wherever it stands in the stream.  Raises MetricError when a
+    feature or logit is not finite, TypeError when images are not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, not {images.dtype}")
+    if not len(images):
+        raise MetricError("there are no images")
+    features, logits = [], []
+    # TF32 would leave ten bits of a feature.
+    with torch.no_grad(), torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+        for start in range(0, len(images), batch):
+            block = images[start : start + batch]
+            full = block
+            if len(block) < batch:
+                full = torch.cat([block, block[-1:].expand(batch - len(block), -1, -1, -1)])
+            seen, told = extractor(full.to(device))
+            features.append(seen[: len(block)].float().cpu().numpy())
+            if told is not None:
+                logits.append(told[: len(block)].float().cpu().numpy())
+    return Features(
+        _finite(np.concatenate(features), f"features of {extractor.name}"),
+        _finite(np.concatenate(logits), f"logits of {extractor.name}") if logits else None,
+    )
+
+
+def _finite(rows: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+    bad = int((~np.isfinite(rows)).any(axis=1).sum())
+    if bad:
+        raise MetricError(f"{what}: not finite for {bad} of {len(rows)} images")
+    return rows
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """sha256 of a module's state: names, shapes and float bytes, in order of name."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        hashed.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def own_extractor(path: str, channels: int, size: int) -> Extractor:
+    """Import `pkg.module:Name`, make one, and try it on two images of [channels, size, size].
+
+    Raises MetricError, naming what is wrong, unless it behaves as `Extractor` says.
+    """
+    module_name, _, class_name = path.partition(":")
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)()
+    except Exception as error:
+        raise MetricError(f"extractor {path} cannot be made: {type(error).__name__}: {error}") from error
+    for attribute, kind in (("name", str), ("weights", str), ("dim", int), ("classes", int)):
+        if not isinstance(getattr(made, attribute, None), kind):
+            raise MetricError(f"extractor {path} must have an attribute `{attribute}` of type {kind.__name__}")
+    trial = torch.arange(2 * channels * size * size).reshape(2, channels, size, size).remainder(256).to(torch.uint8)
+    try:
+        with torch.no_grad():
+            features, logits = made(trial)
+    except Exception as error:
+        raise MetricError(
+            f"extractor {path} fails on uint8 {list(trial.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if tuple(features.shape) != (2, made.dim):
+        raise MetricError(f"extractor {path} returns features {list(features.shape)}, not [2, {made.dim}]")
+    told = None if logits is None else tuple(logits.shape)
+    if told != ((2, made.classes) if made.classes else None):
+        raise MetricError(f"extractor {path} returns logits {told}, but has classes = {made.classes}")
+    extractor: Extractor = made
+    return extractor

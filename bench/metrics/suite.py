@@ -1,0 +1,249 @@
+"""Each metric of `protocol.METRICS` as one function: two sides and its settings in, named values out.
+
+The same functions score fakes against reals, and one half of the reals against the other for the noise floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.draws import address, permutation
+from bench.metrics.colour import colour_distance, colour_moments
+from bench.metrics.failure import MetricError
+from bench.metrics.features import Features
+from bench.metrics.frechet import Gaussian, frechet_distance, frechet_infinity, gaussian, with_root
+from bench.metrics.inception_score import inception_score
+from bench.metrics.kid import kernel_distance
+from bench.metrics.ms_ssim import ms_ssim, scales, shuffled_pairs, stream_pairs
+from bench.metrics.prdc import prdc
+from bench.metrics.swd import levels, swd
+from bench.protocol import count_label
+
+Settings = Mapping[str, Any]
+
+
+class Side:
+    """One set of images, and what is derived from them, made when first asked for."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        features: Callable[[Settings], Features],
+        *,
+        real: bool,
+        fit: Callable[[Settings], Gaussian] | None = None,
+    ) -> None:
+        self.images = images
+        """uint8 [N, C, H, W]"""
+        self.real = real
+        self._make = features
+        self._fit = fit or self._fitted
+        self._features: dict[tuple[Any, ...], Features] = {}
+        self._gaussians: dict[tuple[Any, ...], Gaussian] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def features(self, settings: Settings) -> Features:
+        """Features and logits by the extractor, resize and batch that the settings name: one pass, whoever asks."""
+        key = _pass(settings)
+        if key not in self._features:
+            self._features[key] = self._make(settings)
+        return self._features[key]
+
+    def gaussian(self, settings: Settings) -> Gaussian:
+        """The Gaussian fitted to the features; of reals, with its root."""
+        key = _pass(settings)
+        if key not in self._gaussians:
+            self._gaussians[key] = self._fit(settings)
+        return self._gaussians[key]
+
+    def _fitted(self, settings: Settings) -> Gaussian:
+        fitted = gaussian(self.features(settings).features)
+        return with_root(fitted) if self.real else fitted
+
+    def take(self, index: Tensor) -> Side:
+        """The side made of these images alone; features are not extracted again."""
+
+        def features(settings: Settings) -> Features:
+            whole = self.features(settings)
+            rows = index.numpy()
+            return Features(whole.features[rows], None if whole.logits is None else whole.logits[rows])
+
+        return Side(self.images[index], features, real=self.real)
+
+
+def _pass(settings: Settings) -> tuple[Any, ...]:
+    return tuple(settings.get(key) for key in ("extractor", "extractor_source", "resize", "batch"))
+
+
+@dataclass
+class Result:
+    """What a metric found."""
+
+    values: dict[str, float]
+    alone: dict[str, float] = field(default_factory=dict)
+    """Those of `values` that the fakes have by themselves; the reals have their own."""
+    spread: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stamp: dict[str, Any] = field(default_factory=dict)
+    """What of the protocol this metric decides."""
+
+
+def _named(stem: str, settings: Settings, *, counted: bool = True) -> str:
+    """`fid2k` or `fid2k_legacy_pytorch` of Inception; `fd[random]` of another extractor."""
+    if settings["extractor"] != "inception":
+        return f"{'fd' + stem[3:] if stem.startswith('fid') else stem}[{settings['extractor']}]"
+    resize = "" if settings["resize"] == "clean" else f"_{settings['resize']}"
+    return f"{stem}{count_label(settings['fakes']) if counted else ''}{resize}"
+
+
+def _rng(settings: Settings, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(address(settings["seed"], purpose))
+
+
+def score_frechet(real: Side, fake: Side, settings: Settings) -> Result:
+    """`fid<n>` of Inception, `fd[...]` of another extractor."""
+    distance = frechet_distance(real.gaussian(settings), fake.gaussian(settings))
+    return Result({_named("fid", settings): distance}, stamp={"dtype": "float64"})
+
+
+def score_frechet_infinity(real: Side, fake: Side, settings: Settings) -> Result:
+    """`fid_infinity` of Inception, `fd_infinity[...]` of another extractor."""
+    limit = frechet_infinity(real.gaussian(settings), fake.features(settings).features, _rng(settings, "fid_infinity"))
+    return Result({_named("fid_infinity", settings, counted=False): limit}, stamp={"dtype": "float64", "points": 15})
+
+
+def score_inception_score(_real: Side, fake: Side, settings: Settings) -> Result:
+    """`is<n>` of Inception, `is[...]` of another extractor with classes."""
+    logits = fake.features(settings).logits
+    if logits is None:
+        raise MetricError(f"the extractor {settings['extractor']} tells no classes, so there is no Inception score")
+    splits = settings["is_splits"]
+    mean, sd = inception_score(logits, splits)
+    name = _named("is", settings)
+    return Result(
+        {name: mean},
+        alone={name: mean},
+        spread={name: {"sd": sd, "of": f"{splits} splits"}},
+        stamp={"dtype": "float64", "splits": splits, "classes": logits.shape[1]},
+    )
+
+
+def score_kid(real: Side, fake: Side, settings: Settings) -> Result:
+    """`kid` × 10³ of Inception, `kid[...]` of another extractor."""
+    subsets, size = settings["kid_subsets"], min(settings["kid_subset_size"], len(real), len(fake))
+    mean, sd = kernel_distance(
+        real.features(settings).features, fake.features(settings).features, _rng(settings, "kid"), subsets, size
+    )
+    name = _named("kid", settings, counted=False)
+    return Result(
+        {name: 1e3 * mean},
+        spread={name: {"sd": 1e3 * sd, "of": f"{subsets} subsets"}},
+        stamp={"dtype": "float64", "subsets": subsets, "subset_size": size},
+    )
+
+
+def score_prdc(real: Side, fake: Side, settings: Settings) -> Result:
+    """`precision<n>` … of Inception, `precision[...]` … of another extractor."""
+    found = prdc(real.features(settings).features, fake.features(settings).features, settings["prdc_k"])
+    return Result(
+        {_named(stem, settings): value for stem, value in found.items()},
+        stamp={"dtype": "float64", "k": settings["prdc_k"]},
+    )
+
+
+def score_swd(real: Side, fake: Side, settings: Settings) -> Result:
+    """`swd` and `swd_<side>`, on as many reals as fakes: of the larger set, reals drawn, fakes the first."""
+    n = min(len(real), len(fake))
+    reals = real.images
+    if n < len(reals):
+        reals = reals[permutation(len(reals), settings["seed"], "swd.reals", 0)[:n]]
+    values = swd(reals, fake.images[:n], settings["seed"])
+    sides = ",".join(str(side) for side in levels(reals.shape[-1]))
+    stamp = {"n_real": n, "n_fake": n, "dtype": "float32", "levels": sides, "patches": 128, "directions": 512}
+    return Result(values, stamp=stamp)
+
+
+def score_ms_ssim(_real: Side, fake: Side, settings: Settings) -> Result:
+    """`ms_ssim_<scales>s`: fakes 0 with 1, 2 with 3, …; of reals, as many pairs, drawn."""
+    pairs = settings["fakes"] // 2
+    first, second = shuffled_pairs(len(fake), pairs, settings["seed"]) if fake.real else stream_pairs(len(fake))
+    count = scales(fake.images.shape[-1])
+    value = float(ms_ssim(fake.images[first], fake.images[second]).mean())
+    name = f"ms_ssim_{count}s"
+    stamp = {"dtype": "float64", "pairs": pairs, "scales": count}
+    return Result({name: value}, alone={name: value}, stamp=stamp)
+
+
+def score_colour(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`colour`, and each channel's `colour_mean_<c>` and `colour_sd_<c>` (no suffix when grey)."""
+    of_real, of_fake = colour_moments(real.images), colour_moments(fake.images)
+    suffixes = [""] if of_fake.shape[1] == 1 else ["_r", "_g", "_b"]
+    alone = {
+        f"colour_{moment}{suffix}": float(of_fake[row, channel])
+        for row, moment in enumerate(("mean", "sd"))
+        for channel, suffix in enumerate(suffixes)
+    }
+    return Result({"colour": colour_distance(of_real, of_fake), **alone}, alone=alone, stamp={"dtype": "float64"})
+
+
+SCORERS: dict[str, Callable[[Side, Side, Settings], Result]] = {
+    "fid": score_frechet,
+    "fd": score_frechet,
+    "fid_infinity": score_frechet_infinity,
+    "is": score_inception_score,
+    "kid": score_kid,
+    "prdc": score_prdc,
+    "swd": score_swd,
+    "ms_ssim": score_ms_ssim,
+    "colour": score_colour,
+}
+
+
+def floor_count(n_real: int, settings: Settings) -> int:
+    """Reals in each side of the noise floor: half of them, but no more than the fakes they stand for."""
+    return min(n_real // 2, int(settings["fakes"]))
+
+
+def halves(real: Side, settings: Settings) -> tuple[Side, Side]:
+    """Draw two disjoint sides of `floor_count` reals each."""
+    order = permutation(len(real), settings["seed"], "floor", 0)
+    count = floor_count(len(real), settings)
+    return real.take(torch.sort(order[:count]).values), real.take(torch.sort(order[count : 2 * count]).values)
+
+
+def real_alone(metric: str, real: Side, settings: Settings) -> dict[str, float]:
+    """The real set's own value of each name that a set has by itself; {} where that cannot be computed."""
+    try:
+        return SCORERS[metric](real, real, settings).alone if metric in ALONE else {}
+    except MetricError:
+        return {}
+
+
+ALONE = frozenset({"is", "ms_ssim", "colour"})
+"""Metrics of which some value belongs to one set."""
+
+
+def floor(metric: str, real: Side, settings: Settings) -> dict[str, float]:
+    """Noise of each value between disjoint halves of the reals; {} where halves are too small for the metric.
+
+    Of a value between two sets: the first half against the second.  Of one that a set has by itself: the absolute
+    difference of the halves' values.
+    """
+    if floor_count(len(real), settings) < 1:
+        return {}
+    try:
+        a, b = halves(real, settings)
+        between = SCORERS[metric](a, b, settings)
+        if not between.alone:
+            return between.values
+        swapped = SCORERS[metric](b, a, settings).alone
+    except MetricError:
+        return {}
+    return {name: abs(value - swapped[name]) if name in swapped else value for name, value in between.values.items()}

@@ -1,0 +1,231 @@
+"""What a score is: the metrics that a study may ask for, their settings, and the identity of one score.
+
+A score's id says run, snapshot, metric, the settings that this metric reads, the reference set and the
+metric's version.  Whatever else changes, the score stands.  This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from bench.setting import Data, OwnName, PositiveInt, Strict, digest
+
+ExtractorName = Literal["auto", "inception", "classifier", "random"]
+Part = Literal["train", "held_out", "test"]
+ResizeMode = Literal["clean", "legacy_pytorch", "legacy_tensorflow"]
+
+
+class Evaluate(Strict):
+    """How the snapshots of a study are scored; the same for all its cells."""
+
+    fakes: Annotated[int, Field(ge=2)] = 2000
+    """Fakes drawn from each snapshot."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Draws the evaluation z, SWD's directions and patch positions, KID's subsets."""
+    extractor: ExtractorName | OwnName = "auto"
+    """Features for fd, is, kid and prdc; `auto`: `classifier` with two classes or more, else `random`.
+    `fid` always reads Inception."""
+    batch: PositiveInt = 64
+    """Images in one pass of G and of the extractor."""
+    part: Part = "train"
+    """Which reals are the reference."""
+    resize: ResizeMode = "clean"
+    """clean-fid's resize before Inception."""
+    is_splits: PositiveInt = 10
+    """Contiguous splits of the Inception score."""
+    kid_subsets: PositiveInt = 100
+    """Subsets that KID is averaged over."""
+    kid_subset_size: Annotated[int, Field(ge=2)] = 1000
+    """Images in one subset; at most as many as there are."""
+    prdc_k: PositiveInt = 5
+    """Neighbours that make the radius of precision, recall, density and coverage."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Metrics, and the values that they yield.
+
+Direction = Literal["lower", "higher", "reference"]
+
+
+class Metric(NamedTuple):
+    """A metric that a study may ask for, or one value that it yields."""
+
+    label: str
+    direction: Direction
+    """Which way is better; `reference`: nearer to the real set's own value."""
+    scale: Literal["log", "raw"]
+    """How its contrasts are taken: ratios or differences."""
+    unit: str
+    version: int
+    """Of the code that computes it: raise it when numbers change."""
+    reads: tuple[str, ...] = ()
+    """Fields of `Evaluate` that it reads, beside fakes, seed, batch and part."""
+
+
+_FEATURES = ("extractor",)
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric("FID", "lower", "log", "", 1, ("resize",)),
+    "fd": Metric("Fréchet distance", "lower", "log", "", 1, _FEATURES),
+    "fid_infinity": Metric("FID∞", "lower", "raw", "", 1, _FEATURES),
+    "is": Metric("Inception score", "higher", "raw", "", 1, (*_FEATURES, "is_splits")),
+    "kid": Metric("KID × 10³", "lower", "raw", "10⁻³", 1, (*_FEATURES, "kid_subsets", "kid_subset_size")),
+    "prdc": Metric("precision, recall, density, coverage", "higher", "raw", "", 1, (*_FEATURES, "prdc_k")),
+    "swd": Metric("SWD × 10³", "lower", "log", "10⁻³", 1),
+    "ms_ssim": Metric("MS-SSIM between fakes", "reference", "raw", "", 1),
+    "colour": Metric("colour distance", "lower", "log", "grey levels", 1),
+}
+"""What `metrics:` of a study may name."""
+
+_VALUES: dict[str, Metric] = {
+    r"fid[0-9.]+k?(_legacy_\w+)?": METRICS["fid"],
+    r"fd\[.+\]": METRICS["fd"],
+    r"(fid_infinity|fd_infinity\[.+\])(_legacy_\w+)?": METRICS["fid_infinity"],
+    r"is([0-9.]+k?(_legacy_\w+)?|\[.+\])": METRICS["is"],
+    r"kid(_legacy_\w+|\[.+\])?": METRICS["kid"],
+    r"precision.*": METRICS["prdc"]._replace(label="precision"),
+    r"recall.*": METRICS["prdc"]._replace(label="recall"),
+    r"density.*": METRICS["prdc"]._replace(label="density", direction="reference"),
+    r"coverage.*": METRICS["prdc"]._replace(label="coverage"),
+    r"swd": METRICS["swd"],
+    r"swd_\d+": METRICS["swd"],
+    r"ms_ssim_\d+s": METRICS["ms_ssim"],
+    r"colour": METRICS["colour"],
+    r"colour_(mean|sd)(_[rgb])?": METRICS["colour"]._replace(direction="reference", scale="raw"),
+}
+
+
+def measure(value: str) -> Metric:
+    """Describe one value by its name in a score's record: `fid2k`, `fd[random]`, `swd_16`, `ms_ssim_5s`.
+
+    The label carries what the name carries: `SWD × 10³, 16 px`.  Raises KeyError for a name that no
+    metric yields.
+    """
+    for pattern, metric in _VALUES.items():
+        if re.fullmatch(pattern, value):
+            return metric._replace(label=_label(value, metric))
+    raise KeyError(value)
+
+
+def _label(value: str, metric: Metric) -> str:
+    if found := re.search(r"\[(.+)\]", value):
+        return f"{metric.label} [{found[1]}]"
+    if found := re.fullmatch(r"swd_(\d+)", value):
+        return f"{metric.label}, {found[1]} px"
+    if found := re.fullmatch(r"ms_ssim_(\d+)s", value):
+        return f"{metric.label}, {found[1]} scales"
+    if found := re.fullmatch(r"colour_(mean|sd)(?:_([rgb]))?", value):
+        return " ".join(["colour", found[1], *filter(None, [found[2]])])
+    if found := re.search(r"(\d[0-9.]*k?)(_legacy_\w+)?$", value):
+        return f"{metric.label} ({found[1]}{(found[2] or '').replace('_', ' ')})"
+    return metric.label
+
+
+def count_label(n: int) -> str:
+    """Write a count as names carry it: 2000 → `2k`, 2500 → `2.5k`, 500 → `500`."""
+    return f"{n / 1000:.10g}k" if n >= 1000 else str(n)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Requests.
+
+
+class Reals(Protocol):
+    """What is read of a set: `datasets.Source` and `data.Dataset` both have it."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One score asked for: a metric on a snapshot's fakes against a reference set."""
+
+    metric: str
+    """A key of `METRICS`."""
+    id: str
+    """Sixteen hex digits; the score's file name."""
+    settings: dict[str, Any]
+    """What this metric reads, flat: fakes, seed, batch, part, its own settings, the extractor resolved."""
+
+
+def resolve_extractor(name: str, classes: int) -> str:
+    """Turn `auto` into the stand-in that fits a set with so many classes."""
+    if name != "auto":
+        return name
+    return "classifier" if classes >= 2 else "random"
+
+
+def reference_set(data: Data, part: str, channels: int | None = None) -> dict[str, Any]:
+    """Say what the reals are, wherever they lie: all of `data` but the folder's path, and the part."""
+    said = data.model_dump(mode="json", exclude={"folder"})
+    said["channels"] = data.channels or channels
+    return {**said, "part": part}
+
+
+def requests(
+    metrics: Sequence[str], evaluate: Evaluate, data: Data, run_id: str, snapshot: str, source: Reals
+) -> list[Request]:
+    """List the scores that `metrics` ask of one snapshot.
+
+    With `extractor: inception`, `fd` is `fid`, once.  Raises KeyError for a name that is not in `METRICS` and
+    ModuleNotFoundError when an extractor of the user's own cannot be located (it is not imported).
+    """
+    reference = reference_set(data, evaluate.part, source.channels)
+    extractor = resolve_extractor(evaluate.extractor, len(source.classes))
+    asked = {"fid" if name == "fd" and extractor == "inception" else name: None for name in metrics}
+    listed = []
+    for name in asked:
+        settings = _metric_settings(name, evaluate, "inception" if name == "fid" else extractor)
+        identity = {
+            "run": run_id,
+            "snapshot": snapshot,
+            "metric": name,
+            "settings": settings,
+            "reference": reference,
+            "version": METRICS[name].version,
+        }
+        listed.append(Request(metric=name, id=digest(identity), settings=settings))
+    return listed
+
+
+def _metric_settings(name: str, evaluate: Evaluate, extractor: str) -> dict[str, Any]:
+    said: Mapping[str, Any] = evaluate.model_dump(mode="json")
+    settings = {key: said[key] for key in ("fakes", "seed", "batch", "part", *METRICS[name].reads)}
+    if name == "fid" or "extractor" in settings:
+        settings["extractor"] = extractor
+        if ":" in extractor:
+            settings["extractor_source"] = source_hash(extractor)
+        if extractor == "inception":
+            settings["resize"] = said["resize"]
+    return settings
+
+
+def source_hash(own: str) -> str:
+    """Hash the source file of `pkg.module:Name` without importing it.
+
+    Raises ModuleNotFoundError when there is no such file on `sys.path` or in the working directory.
+    """
+    module = own.partition(":")[0]
+    places: Sequence[str] | None = [str(Path.cwd()), *sys.path]
+    origin = None
+    parts = module.split(".")
+    for depth in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), list(places or ()))
+        if spec is None:
+            raise ModuleNotFoundError(f"{own}: there is no module {'.'.join(parts[: depth + 1])!r}")
+        origin, places = spec.origin, spec.submodule_search_locations
+    if origin is None or not Path(origin).is_file():
+        raise ModuleNotFoundError(f"{own}: {module!r} has no source file")
+    return hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16]

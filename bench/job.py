@@ -73,16 +73,16 @@ def _train_and_score(folder: RunFolder, setting: Setting, orders: Orders, attemp
     provenance = describe_process(setting, device)
     write_json(folder.attempt(attempt) / "provenance.json", provenance)
     store = Store(folder.path.parent.parent)
+    dataset = data.load(setting.data, orders.data_root, store.cache)
     if folder.trained.exists() and folder.state().trained is None:
         print(f"{folder.trained} is half-written: set aside as {folder.set_aside(folder.trained).name}")
     if folder.state().trained is None:
-        dataset = data.load(setting.data, orders.data_root, store.cache)
         outcome = _train(folder, setting, orders, attempt, stop, dataset, device, provenance)
         if outcome.status == "stopped":
             return STOPPED, stop.reason or "asked to stop"
     for path in newest_checkpoints(folder):
         path.unlink(missing_ok=True)
-    return _score(folder, setting, orders, stop, store, device)
+    return _score(folder, setting, orders, stop, store, dataset, device)
 
 
 def _train(
@@ -127,12 +127,17 @@ def _train(
 
 
 def _score(
-    folder: RunFolder, setting: Setting, orders: Orders, stop: Stop, store: Store, device: torch.device
+    folder: RunFolder,
+    setting: Setting,
+    orders: Orders,
+    stop: Stop,
+    store: Store,
+    dataset: data.Dataset,
+    device: torch.device,
 ) -> tuple[int, str]:
     """Compute the scores that are missing or failed."""
     trained = read_json(folder.trained) or {}
-    source = datasets.describe(setting.data, orders.data_root)
-    for label, missing in orders.unscored(folder, setting, trained.get("snapshots", []), source).items():
+    for label, missing in orders.unscored(folder, setting, trained.get("snapshots", []), dataset).items():
         if stop.reason is not None:
             return STOPPED, stop.reason
         head = {"run": folder.path.name, "snapshot": label}
@@ -171,15 +176,15 @@ def prepare(orders: Orders, setting: Setting, study: Path) -> None:
     """
     prepare_torch(setting, orders)
     setting = with_folder(setting, orders)
-    for name in setting.sources:
-        norms.check_own(name, setting.z_dim)
+    for name, z_dim in ((setting.g_norm, setting.z_dim), (setting.d_norm, None)):
+        if ":" in name:
+            norms.check_own(name, z_dim)
     cache = study.parent.parent / "cache"
     dataset = data.load(setting.data, orders.data_root, cache)
     for file, reason in dataset.unreadable[:20]:
         print(f"not readable, left out: {file}: {reason}", file=sys.stderr)
     if len(dataset.unreadable) > 20:
         print(f"… and {len(dataset.unreadable) - 20} more", file=sys.stderr)
-    datasets.check_batch(datasets.describe(setting.data, orders.data_root), setting.train.batch)
     images, _ = dataset.part("train")
     chosen = draws.permutation(len(images), sample.SHEET_SEED, "sheet_reals", 0)
     publish(study / "reals.png", sample.sheet(images[chosen]))

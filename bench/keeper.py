@@ -46,7 +46,9 @@ class Stop:
         """Stop when `pipe` closes: the supervisor holds its other end and is gone."""
 
         def wait() -> None:
-            pipe.read()
+            # Not pipe.read(): its lock, held by a daemon thread, aborts the interpreter's shutdown.
+            while os.read(pipe.fileno(), 1):
+                pass
             self.reason = self.reason or "its supervisor is gone"
 
         threading.Thread(target=wait, daemon=True).start()

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bench.datasets import Source
-from bench.protocol import Evaluate, Request, requests
+from bench.protocol import Evaluate, Reals, Request, requests
 from bench.setting import PositiveFloat, PositiveInt, Setting, Strict
 from bench.store import RunFolder, StoreError, write_bytes
 
@@ -32,7 +31,7 @@ class Orders(Strict):
     """Other runs share the device: rates enter no speed table."""
 
     def unscored(
-        self, folder: RunFolder, setting: Setting, snapshots: Iterable[str], source: Source
+        self, folder: RunFolder, setting: Setting, snapshots: Iterable[str], source: Reals
     ) -> dict[str, list[Request]]:
         """List the scores that are asked for and do not stand, by snapshot; a failed one does not stand."""
         missing = {}

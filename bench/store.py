@@ -202,7 +202,7 @@ class RunFolder:
         """Numbers of all attempts, in order."""
         try:
             names = os.listdir(self.path / "attempts")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(int(name) for name in names if name.isdecimal())
 

@@ -76,7 +76,9 @@ def train(
 
     # Networks and optimizers.
     G, D = build(setting)
-    G, D = (net.to(device=device, memory_format=torch.channels_last).train() for net in (G, D))
+    for net in (G, D):
+        net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.train()
     G_ema = copy.deepcopy(G).requires_grad_(False) if setting.ema else G
     nets = Nets(G, D)
     trained: dict[str, nn.Module] = {"G": G, "D": D}
@@ -117,7 +119,7 @@ def train(
             phase.before(nets)
         loss, logs = phase.loss(nets, batch)
         optimizers[phase.name].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizers[phase.name].step()
         sums.add(step, phase.name, loss.detach(), logs)
 
@@ -210,8 +212,8 @@ def set_lr(optimizers: Mapping[str, torch.optim.Optimizer], plan: list[Phase], k
 @torch.no_grad()
 def average(G_ema: nn.Module, G: nn.Module, decay: float, buffers: str) -> None:
     """Move G_ema towards G: parameters by `decay`; running statistics copied, or averaged the same way."""
-    ours, theirs = list(G_ema.parameters()), list(G.parameters())
-    torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    kept_weights: list[Tensor] = list(G_ema.parameters())
+    torch._foreach_lerp_(kept_weights, list[Tensor](G.parameters()), 1.0 - decay)
     for kept, current in zip(G_ema.buffers(), G.buffers(), strict=True):
         if buffers == "average" and kept.is_floating_point():
             kept.lerp_(current, 1.0 - decay)

@@ -39,17 +39,22 @@ class Child:
 
 
 def slots(parallel: int | None, cpu_threads: int, runs_per_gpu: int) -> list[dict[str, str]]:
-    """Environment of each place in the pool.
+    """Environment of each place in the pool: `runs_per_gpu` places on each GPU; without GPUs, `cpu_slots`.
 
-    With GPUs: `runs_per_gpu` places on each.  Else as many as the cores that this process may use hold runs of
-    `cpu_threads` threads.  `parallel` overrides the number.
+    `parallel`: not more than so many.
     """
-    threads = {name: str(cpu_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    devices = gpus()
-    if devices:
-        places = [{**threads, "CUDA_VISIBLE_DEVICES": gpu} for gpu in devices for _ in range(runs_per_gpu)]
-        return places[:parallel] if parallel else places
-    return [threads] * (parallel or max(1, cores() // cpu_threads))
+    threads = _threads(cpu_threads)
+    places = [{**threads, "CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus() for _ in range(runs_per_gpu)]
+    return places[:parallel] if places else cpu_slots(parallel, cpu_threads)
+
+
+def cpu_slots(parallel: int | None, cpu_threads: int) -> list[dict[str, str]]:
+    """As many places as the cores that this process may use hold runs of `cpu_threads` threads, or `parallel`."""
+    return [_threads(cpu_threads)] * (parallel or max(1, cores() // cpu_threads))
+
+
+def _threads(cpu_threads: int) -> dict[str, str]:
+    return {name: str(cpu_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 def cores() -> int:

@@ -1,0 +1,89 @@
+"""`python -m bench.clean`: list what results/ could do without, and with --yes delete it.
+
+Checkpoints go by themselves when a run is trained.  This is for the rest: temporary files of writers that died,
+checkpoints of runs that nobody will take up, runs that no study refers to, and caches.  Nothing that is running,
+no trained run of a study and no score is ever touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.command import OK, add_place_arguments, exit_code
+from bench.store import Store
+
+STALE_S = 3600.0
+"""A temporary file this old has no writer."""
+
+
+def temporary(store: Store) -> Iterator[Path]:
+    """Temporary files and claims that died before their rename."""
+    for pattern in ("**/.*.tmp", "runs/*/attempts/.claim-*"):
+        for path in store.root.glob(pattern):
+            if time.time() - path.stat().st_mtime > STALE_S:
+                yield path
+
+
+def checkpoints(store: Store) -> Iterator[Path]:
+    """Checkpoints of runs that are not running: they would start over."""
+    for folder in sorted(store.root.glob("runs/*")):
+        if store.run(folder.name).state().status != "running":
+            yield from folder.glob("attempts/*/checkpoints")
+
+
+def unreferenced(store: Store) -> Iterator[Path]:
+    """Runs that no study's design.csv names."""
+    named = set()
+    for path in store.root.glob("studies/*/design.csv"):
+        with path.open(newline="") as file:
+            named |= {row["run_id"] for row in csv.DictReader(file)}
+    for folder in sorted(store.root.glob("runs/*")):
+        if folder.name not in named and store.run(folder.name).state().status != "running":
+            yield folder
+
+
+def caches(store: Store) -> Iterator[Path]:
+    """Decoded data, stand-in extractors and reference features: made again when needed."""
+    if store.cache.exists():
+        yield store.cache
+
+
+KINDS = {"temporary": temporary, "checkpoints": checkpoints, "unreferenced": unreferenced, "caches": caches}
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files under a folder."""
+    if path.is_dir():
+        return sum(item.lstat().st_size for item in path.rglob("*") if not item.is_dir())
+    return path.lstat().st_size
+
+
+def main() -> int:
+    """List, and with --yes delete."""
+    parser = argparse.ArgumentParser(prog="python -m bench.clean", description=__doc__.split("\n")[0])
+    parser.add_argument("kinds", nargs="*", help=f"any of {', '.join(KINDS)}; default: temporary")
+    parser.add_argument("--yes", action="store_true", help="delete what is listed")
+    add_place_arguments(parser)
+    given = parser.parse_args()
+    if unknown := [kind for kind in given.kinds if kind not in KINDS]:
+        parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    store = Store(given.results.resolve())
+    total = 0
+    for kind in given.kinds or ["temporary"]:
+        for path in KINDS[kind](store):
+            total += (bytes_here := size(path))
+            print(f"{kind:12}  {bytes_here / 1e6:9.1f} MB  {path}")
+            if given.yes:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    print(f"{total / 1e6:.1f} MB " + ("deleted" if given.yes else "to delete; --yes deletes it"))
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

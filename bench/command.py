@@ -1,0 +1,107 @@
+"""What the commands share: the arguments that name a study, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import datasets, study
+from bench.datasets import Source
+from bench.design import Design, expand, needs_confirmation
+from bench.orders import Orders
+from bench.schedule import schedule
+from bench.setting import Data
+from bench.store import Store, StoreError
+
+OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add STUDY and what selects and overrides within it."""
+    parser.add_argument("study", help="a study file, or the name of a shipped study")
+    parser.add_argument("--profile", help="overlay one of the study's profiles")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, e.g. train.kimg=100"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="FACTOR=LEVEL,...", help="only these cells and seeds"
+    )
+    parser.add_argument("--yes", action="store_true", help="go on with thousands of runs")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N runs")
+    add_place_arguments(parser)
+
+
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where results and reports lie."""
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+
+
+def data_root() -> Path:
+    """Where downloaded sets lie: $BENCH_DATA, else ./data."""
+    return Path(os.environ.get("BENCH_DATA", "data")).resolve()
+
+
+def open_design(given: argparse.Namespace) -> tuple[Design, Store]:
+    """Load, resolve and expand the study that the arguments name.
+
+    Raises StudyError with every mistake of the file, DataError, StoreError.
+    """
+    store = Store(given.results.resolve())
+    loaded = study.load(study.find(given.study), profile=given.profile, overrides=given.set)
+    many = needs_confirmation(loaded)
+    if many and not given.yes:
+        raise study.StudyError([study.Problem(str(loaded.path), "", f"{many}: if you mean it, say --yes")])
+    return expand(loaded, root=data_root(), cache=store.cache, only=given.only, limit=given.limit), store
+
+
+def sources_of(design: Design) -> dict[Data, Source]:
+    """Describe each set that the design's runs are trained on, and check that the runs fit them.
+
+    Raises DataError for a batch larger than the training part, StudyError for snapshots beyond a run's end.
+    """
+    sources: dict[Data, Source] = {}
+    for run in design.runs:
+        data = run.setting.data
+        if data not in sources:
+            sources[data] = datasets.describe(data, data_root())
+        datasets.check_batch(sources[data], run.setting.train.batch)
+    for cell in {run.cell.name: run for run in design.runs}.values():
+        try:
+            schedule(cell.setting, sources[cell.setting.data].parts["train"])
+        except ValueError as error:
+            raise study.StudyError([design.study.problem(("train",), f"{cell.cell.name}: {error}")]) from error
+    return sources
+
+
+def orders_of(design: Design) -> Orders:
+    """What the study asks of its jobs."""
+    asked = design.study
+    folder = asked.fixed.get("data.folder")
+    return Orders(
+        data_root=data_root(),
+        folder=Path(folder).resolve() if folder else None,
+        metrics=asked.metrics,
+        evaluate=asked.evaluate,
+        cpu_threads=asked.resources.cpu_threads,
+        checkpoint_minutes=asked.resources.checkpoint_minutes,
+        packed=asked.resources.runs_per_gpu > 1,
+    )
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """Run a command; say bad input on standard error, without a traceback, with exit code 2."""
+    try:
+        return main()
+    except (study.StudyError, datasets.DataError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK

@@ -1,0 +1,242 @@
+"""The plan and the status of a study, for a terminal."""
+
+from __future__ import annotations
+
+import collections
+import statistics
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.datasets import Source
+from bench.design import Cell, Design, Run
+from bench.orders import Orders
+from bench.schedule import nimg_after, schedule
+from bench.setting import Data, Setting, resolved
+from bench.store import RunState, Store
+
+
+def terminal() -> Console:
+    """A console that does not fold its tables at 80 columns when its output goes to a file."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+STYLES = {
+    "done": "green",
+    "diverged": "yellow",
+    "running": "cyan",
+    "stopped": "magenta",
+    "failed": "red",
+    "missing": "dim",
+}
+COST_FREE = ("seed", "loss", "clip_value", "gp_weight", "r1_weight", "train.lr", "train.d_lr", "train.betas")
+"""Knobs that do not change what an image costs."""
+LENGTHS = ("train.kimg", "train.epochs", "train.g_steps", "train.snapshots")
+
+
+def plan(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], places: int) -> RenderableType:
+    """Cells, seeds, run ids, what is done and missing, what is left out and why, and the cost."""
+    states = store.states([run.run_id for run in design.runs])
+    parts: list[RenderableType] = [head(design, sources), cells(design, states)]
+    if design.aliases:
+        parts.append(notes("aliases (effects that this fraction cannot tell apart)", design.aliases))
+    parts += left_out(design)
+    own = sorted({name for run in design.runs for name in run.setting.sources})
+    if own:
+        parts.append(notes("modules of your own, imported only in the runs", own))
+    parts.append(cost(design, store, states, orders, sources, places))
+    return Group(*parts)
+
+
+def head(design: Design, sources: Mapping[Data, Source]) -> RenderableType:
+    """One line on the study, one on its data."""
+    study, seeds = design.study, {run.seed for run in design.runs}
+    lines = Text.assemble(
+        (study.name, "bold"), f"  {len(design.cells)} cells × {len(seeds)} seeds = {len(design.runs)} runs"
+    )
+    if not study.rows:
+        lines.append(f", recipe {study.recipe}")
+    for source in {source.name: source for source in sources.values()}.values():
+        train, held_out, test = (source.parts.get(part, 0) for part in ("train", "held_out", "test"))
+        lines.append(f"\ndata {source.name}: {train:,} train, {held_out:,} held out, {test:,} test")
+        if not source.present:
+            lines.append(f"\n{source.name} is not here yet: {source.download_mb:.0f} MB go to {source.where}")
+    return lines
+
+
+def cells(design: Design, states: Mapping[str, RunState]) -> RenderableType:
+    """A row for each cell: its levels, and each seed's run id in the colour of its status."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("cell", overflow="fold")
+    for status in ("done", "running", "missing"):
+        table.add_column(status, justify="right")
+    table.add_column("runs, by seed", overflow="fold")
+    reference = next((cell.name for cell in design.cells if cell.levels == design.study.reference), None)
+    for cell in design.cells:
+        runs = [run for run in design.runs if run.cell.name == cell.name]
+        counts = collections.Counter(states[run.run_id].status for run in runs)
+        ids = Text(" ").join(Text(f"{run.seed}:{run.run_id}", style=STYLES[states[run.run_id].status]) for run in runs)
+        name = Text(short_name(cell, design) + (" (reference)" if cell.name == reference else ""))
+        if cell.forced:
+            name.append(f"  forced: {cell.forced}", style="yellow")
+        left = len(runs) - counts["done"] - counts["diverged"] - counts["running"]
+        table.add_row(name, str(counts["done"] + counts["diverged"]), str(counts["running"]), str(left), ids)
+    return table
+
+
+def short_name(cell: Cell, design: Design) -> str:
+    """Name a cell by its levels; with more than three factors, by those in which it differs from the reference."""
+    reference = design.study.reference
+    if len(cell.levels) <= 3 or cell.levels == reference:
+        return cell.name
+    return ",".join(f"{factor}={level}" for factor, level in cell.levels.items() if level != reference.get(factor))
+
+
+def left_out(design: Design) -> list[RenderableType]:
+    """Excluded cells and warnings, each with its reason; equal reasons once."""
+    parts: list[RenderableType] = []
+    excluded = _by_reason(
+        (f"rule {item.rule}: {item.why}" if item.rule is not None else item.why, item.name)
+        for item in design.exclusions
+    )
+    if excluded:
+        parts.append(notes(f"excluded: {len(design.exclusions)} cells", excluded))
+    warned = _by_reason((warning, short_name(cell, design)) for cell in design.cells for warning in cell.warnings)
+    if warned:
+        parts.append(notes("warnings", warned))
+    return parts
+
+
+def _by_reason(pairs: collections.abc.Iterable[tuple[str, str]]) -> list[str]:
+    names = collections.defaultdict(list)
+    for reason, name in pairs:
+        names[reason].append(name)
+    return [
+        f"{reason} — " + (", ".join(found) if len(found) <= 3 else f"{', '.join(found[:2])} and {len(found) - 2} more")
+        for reason, found in names.items()
+    ]
+
+
+def notes(title: str, lines: Sequence[str]) -> RenderableType:
+    """A titled list."""
+    text = Text(title, style="bold")
+    for line in lines:
+        text.append(f"\n  {line}", style="not bold")
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Cost.
+
+
+def shape(setting: Setting) -> tuple[tuple[str, str], ...]:
+    """What makes one image cost what it costs: all knobs but the seed, step sizes and lengths."""
+    return tuple(
+        (key, repr(value))
+        for key, value in sorted(resolved(setting).items())
+        if key not in COST_FREE and not key.startswith(LENGTHS)
+    )
+
+
+def cost(
+    design: Design,
+    store: Store,
+    states: Mapping[str, RunState],
+    orders: Orders,
+    sources: Mapping[Data, Source],
+    places: int,
+) -> RenderableType:
+    """Say what the missing runs will take, from finished runs of the same shape; else that it is unknown."""
+    rates: dict[object, list[float]] = collections.defaultdict(list)
+    for run in design.runs:
+        trained = states[run.run_id].trained
+        if trained and trained["status"] == "done" and trained["nimg"]:
+            rates[shape(run.setting)].append(trained["seconds"] / trained["nimg"])
+    todo = [run for run in design.runs if states[run.run_id].trained is None]
+    unscored = sum(
+        len(left)
+        for run in design.runs
+        if (trained := states[run.run_id].trained)
+        for left in orders.unscored(
+            store.run(run.run_id), run.setting, trained["snapshots"], sources[run.setting.data]
+        ).values()
+    )
+    if not todo:
+        return Text(f"nothing to train; {unscored} scores to compute" if unscored else "nothing to do")
+    everywhere = [rate for found in rates.values() for rate in found]
+    if not everywhere:
+        return Text(f"{len(todo)} runs to train; cost unknown until the first run")
+    unlike = sum(shape(run.setting) not in rates for run in todo)
+    seconds = sum(
+        statistics.median(rates.get(shape(run.setting), everywhere))
+        * images_of(run, sources[run.setting.data].parts["train"])
+        for run in todo
+    )
+    text = f"{len(todo)} runs to train: about {_hours(seconds)} of training, {_hours(seconds / places)} on {places} "
+    text += "place" if places == 1 else "places"
+    if unlike:
+        text += f" ({unlike} of them of a shape not run yet: the study's median rate stands for theirs)"
+    return Text(text)
+
+
+def images_of(run: Run, n_train: int) -> int:
+    """Real images that a run shows to D."""
+    return nimg_after(run.setting.train, schedule(run.setting, n_train).steps)
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Status.
+
+
+def counts_line(states: Mapping[str, RunState]) -> Text:
+    """`12 runs: 8 done, 2 running, 2 missing`."""
+    counts = collections.Counter(state.status for state in states.values())
+    said = [Text(f"{n} {status}", style=STYLES[status]) for status, n in counts.most_common()]
+    return Text.assemble(f"{len(states)} runs: ", Text(", ").join(said))
+
+
+def status_table(design: Design, store: Store) -> RenderableType:
+    """A row for each run, with progress or cause, and the log's tail of what failed."""
+    states = store.states([run.run_id for run in design.runs])
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("run", "cell", "seed", "status", "attempt", ""):
+        table.add_column(title, overflow="fold")
+    for run in design.runs:
+        state = states[run.run_id]
+        table.add_row(
+            run.run_id,
+            Text(short_name(run.cell, design)),
+            str(run.seed),
+            Text(state.status, style=STYLES[state.status]),
+            str(state.attempt or ""),
+            Text(detail(state)),
+        )
+    parts: list[RenderableType] = [counts_line(states), table]
+    for run in design.runs:
+        if states[run.run_id].status == "failed":
+            parts.append(Text(f"\n{run.run_id} {run.cell.name}, seed {run.seed}:", style="bold red"))
+            parts.append(Text(store.run(run.run_id).log_tail(), style="dim"))
+    return Group(*parts)
+
+
+def detail(state: RunState) -> str:
+    """What there is to say of a run beside its status."""
+    if state.status == "running" and state.alive.get("steps"):
+        share = state.alive["step"] / state.alive["steps"]
+        return f"{share:.0%}, {state.alive['kimg']:.1f} kimg, {state.alive['images_per_second']:.0f} img/s"
+    if state.cause:
+        return state.cause
+    if state.trained:
+        return f"{state.trained['kimg']:g} kimg in {_hours(state.trained['seconds'])}"
+    return ""

@@ -1,0 +1,24 @@
+"""`python -m bench.report STUDY`: rebuild the tables and the report from what is there; train and score nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.render import report
+
+
+def main() -> int:
+    """Build the report and print where it stands."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    add_study_arguments(parser)
+    parser.add_argument("--again", action="store_true", help="build it even when nothing has changed")
+    given = parser.parse_args()
+    design, store = open_design(given)
+    print(f"report: {report.build(design, store, given.reports, again=given.again)}")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

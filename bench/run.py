@@ -1,0 +1,58 @@
+"""The command: load → expand → resolve → launch → score → tabulate → report.
+
+`python -m bench.run STUDY` does what is missing of a study and no more; run it again to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from bench import launch, overview, study
+from bench.command import OK, STOPPED, add_study_arguments, exit_code, open_design, orders_of, sources_of
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    if "--schema" in sys.argv[1:]:
+        print(json.dumps(study.schema(), indent=1))
+        raise SystemExit(OK)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.run",
+        description="Plan a study, train every run that is missing, score all, and write the report.",
+        epilog="Exit codes: 0 every asked run has an outcome, 2 bad input, 75 stopped and can go on, 1 a failure.",
+    )
+    add_study_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and its cost; start nothing")
+    parser.add_argument("--executor", choices=("auto", "inline", "local"), default="auto")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the pipeline."""
+    given = arguments()
+    console = overview.terminal()
+    design, store = open_design(given)
+    sources = sources_of(design)
+    orders = orders_of(design)
+    if given.dry_run:
+        console.print(overview.plan(design, store, orders, sources, len(launch.places(design))))
+        return OK
+    console.print(overview.head(design, sources))
+    launched = launch.launch(design, store, orders, sources, given.executor)
+
+    from bench.render import report  # pandas and matplotlib, only now
+
+    page = report.build(design, store, given.reports)
+    states = store.states([run.run_id for run in design.runs])
+    console.print(overview.counts_line(states))
+    if launched.code == STOPPED:
+        console.print("stopped in order, nothing is lost: the same command goes on")
+    console.print(f"report: {page}")
+    return launched.code
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,120 @@
+"""The layers of design: who may import what."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench
+
+ROOT = Path(bench.__file__).parent
+COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean"}
+PLANNING = ["run", "status", "clean", "study", "design", "setting", "rules", "recipes", "store", "protocol", "launch"]
+
+
+def module_name(path: Path) -> str:
+    parts = ("bench", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(name: str, *, everywhere: bool) -> set[str]:
+    """Modules that `name` imports: at its top level, or anywhere in it."""
+    path = MODULES[name]
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree)) if everywhere else list(top_level(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            for _ in range(max(0, node.level - 1)):
+                package = package.rpartition(".")[0]
+            source = node.module or "" if node.level == 0 else f"{package}.{node.module or ''}".rstrip(".")
+            for alias in node.names:
+                full = f"{source}.{alias.name}"
+                found.add(full if full in MODULES else source)
+    return found - {name}
+
+
+def top_level(tree: ast.Module):
+    """Imports that run when the module does: not in functions, not under TYPE_CHECKING."""
+    queue = list(tree.body)
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        queue.extend(ast.iter_child_nodes(node))
+
+
+def test_no_cycles():
+    graph = {name: imports(name, everywhere=False) & MODULES.keys() for name in MODULES}
+    # `from bench import x` in a module of bench runs bench/__init__ first; that imports nothing.
+    assert not graph["bench"]
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join((*trail, name))
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_nothing_imports_a_command():
+    offenders = {name: imports(name, everywhere=True) & COMMANDS for name in MODULES}
+    assert {name: found for name, found in offenders.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("submitit", ("bench.launch",)),
+        ("pandas", ("bench.table", "bench.stats", "bench.figures", "bench.render", "bench.report")),
+        ("matplotlib", ("bench.figures", "bench.render", "bench.report")),
+    ],
+)
+def test_library_is_imported_only_where_it_belongs(library, allowed):
+    users = {name for name in MODULES if any(m.split(".")[0] == library for m in imports(name, everywhere=True))}
+    assert {name for name in users if not name.startswith(allowed)} == set()
+
+
+def test_nothing_is_unpickled():
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                named = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not named & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}, name
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"torch.load", "np.load", "numpy.load"}:
+                said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                if ast.unparse(node.func) == "torch.load":
+                    assert said.get("weights_only") == "True", name
+                else:
+                    assert said.get("allow_pickle", "False") == "False", name
+
+
+@pytest.mark.parametrize("module", PLANNING)
+def test_planning_needs_no_torch(module):
+    """A fresh interpreter that imports the module has imported none of the heavy libraries."""
+    code = (
+        f"import bench.{module}, sys; "
+        "print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_files_stay_small():
+    long = {name: n for name, path in MODULES.items() if (n := path.read_text().count("\n")) > 400}
+    assert long == {}

@@ -1,0 +1,222 @@
+"""Which combinations of settings are invalid or doubtful, and why: one table.
+
+`deny` makes a cell an exclusion, or a mistake where the cell was named by hand; `force` in the study runs it all the
+same, marked.  `warn` is said in plan and report.  Numbers are stable: studies and reports quote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from bench.setting import Setting
+
+MAX_SIZE = 1024
+
+
+class Rule(NamedTuple):
+    """One row of the table."""
+
+    number: int
+    kind: Literal["deny", "warn"]
+    what: str
+    """The combination, in the words of the settings."""
+    holds: Callable[[Setting], bool]
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """A rule that a setting falls under."""
+
+    number: int
+    kind: Literal["deny", "warn"]
+    reason: str
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Sizes.
+
+
+def makes(network: str, size: int) -> bool:
+    """Say whether a network family makes images of side `size`."""
+    if network == "dcgan":
+        return 16 <= size <= MAX_SIZE and size & (size - 1) == 0
+    return 8 <= size <= MAX_SIZE and size % 8 == 0
+
+
+def size_mistake(network: str, size: int) -> str | None:
+    """Say what is wrong with a size that the network cannot make, and which it can; None when it can."""
+    if makes(network, size):
+        return None
+    below = next((s for s in range(size, 0, -1) if makes(network, s)), None)
+    above = next((s for s in range(size, MAX_SIZE + 1) if makes(network, s)), None)
+    sizes = "powers of two from 16" if network == "dcgan" else "multiples of 8"
+    hint = " or ".join(str(s) for s in (below, above) if s)
+    return f"network {network} makes no images of {size} px; it makes {sizes} (did you mean {hint}?)"
+
+
+def _smallest_map(setting: Setting) -> int:
+    """Side of the smallest map that carries a norm, in G and in D."""
+    return 4 if setting.network == "dcgan" else setting.data.size // 8
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The table.
+
+_GRADIENT = ("gp", "r1")
+
+
+def _rank_batch(setting: Setting) -> int:
+    return setting.train.batch // setting.train.world_size
+
+
+def _input_norm(setting: Setting) -> str:
+    return setting.g_norm if setting.g_input_norm == "same" else setting.g_input_norm
+
+
+def _instance_on(setting: Setting, side: int) -> bool:
+    """Say whether a norm over the pixels of one map meets a map of `side` × `side`."""
+    return _smallest_map(setting) == side and (_input_norm(setting) in ("in", "adain") or setting.d_norm == "in")
+
+
+def _groups_badly(setting: Setting) -> bool:
+    if setting.mbstd == 0:
+        return False
+    batch = _rank_batch(setting)
+    if batch == 1 or setting.mbstd == 1:
+        return True
+    return setting.mbstd != "all" and setting.mbstd < batch and batch % setting.mbstd != 0
+
+
+def _has_batch_norm(setting: Setting) -> bool:
+    return bool({"bn", "selfmod_bn"} & {setting.g_norm, _input_norm(setting), setting.d_norm})
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        1,
+        "deny",
+        "d_norm: bn with penalty: gp or r1",
+        lambda s: s.d_norm == "bn" and s.penalty in _GRADIENT,
+        "batch norm in D mixes the samples of a batch, so the penalty on one sample's gradient is undefined",
+    ),
+    Rule(
+        3,
+        "warn",
+        "d_norm: in with penalty: gp or r1",
+        lambda s: s.d_norm == "in" and s.penalty in _GRADIENT,
+        "instance norm hides each image's overall contrast from D",
+    ),
+    Rule(
+        4,
+        "warn",
+        "d_weight: spectral with an activation norm in D",
+        lambda s: s.d_weight == "spectral" and s.d_norm != "none",
+        "a norm on D's activations rescales them, so spectral norm bounds D's Lipschitz constant no longer",
+    ),
+    Rule(
+        5,
+        "warn",
+        "equalized with d_weight or g_weight: spectral",
+        lambda s: s.equalized and "spectral" in (s.d_weight, s.g_weight),
+        "W / sigma(W) cancels the equalized learning rate's factor: only the initial scale and the step remain",
+    ),
+    Rule(
+        6,
+        "deny",
+        "penalty: clip with d_weight: spectral or equalized",
+        lambda s: s.penalty == "clip" and (s.d_weight == "spectral" or s.equalized),
+        "clipping has no target when the effective weight is not the parameter, and 0.01 kills N(0, 1) weights",
+    ),
+    Rule(
+        8,
+        "deny",
+        "loss: wasserstein with penalty: none and d_weight: none",
+        lambda s: s.loss == "wasserstein" and s.penalty == "none" and s.d_weight == "none",
+        "nothing bounds the critic, so its objective has no maximum",
+    ),
+    Rule(
+        9,
+        "warn",
+        "loss: wasserstein with d_weight: spectral and penalty: none",
+        lambda s: s.loss == "wasserstein" and s.penalty == "none" and s.d_weight == "spectral",
+        "spectral norm alone under the Wasserstein loss is legal, and reported not to train",
+    ),
+    Rule(
+        11,
+        "warn",
+        "pixel_norm with an activation norm in G",
+        lambda s: s.pixel_norm and s.g_norm != "none",
+        "pixel norm comes after the activation, on top of the activation norm: each undoes part of the other",
+    ),
+    Rule(
+        12,
+        "deny",
+        "in or adain where a map is one pixel",
+        lambda s: _instance_on(s, 1),
+        "the variance of one pixel is zero",
+    ),
+    Rule(
+        12,
+        "warn",
+        "in or adain where a map is 2x2",
+        lambda s: _instance_on(s, 2),
+        "instance norm of four pixels leaves little but signs",
+    ),
+    Rule(
+        14,
+        "warn",
+        "batch norm with a batch of one image on a rank",
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _smallest_map(s) > 1,
+        "batch norm of one image is instance norm",
+    ),
+    Rule(
+        14,
+        "deny",
+        "batch norm with a batch of one image on a rank, where a map is one pixel",
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _smallest_map(s) == 1,
+        "batch norm of one value is zero",
+    ),
+    Rule(
+        15,
+        "warn",
+        "equalized with train.lr below 1e-3",
+        lambda s: s.equalized and s.train.lr < 1e-3,
+        "the step size was tuned for plain weights; ProGAN raised it from 1e-4 to 1e-3 with equalized",
+    ),
+    Rule(
+        17,
+        "deny",
+        "mbstd with groups that do not divide the batch, or are of one image",
+        _groups_badly,
+        "minibatch standard deviation needs groups of two images or more that divide a rank's batch",
+    ),
+    Rule(
+        25,
+        "deny",
+        "a data.size that the network cannot make",
+        lambda s: not makes(s.network, s.data.size),
+        "the network cannot make images of this size",
+    ),
+    Rule(
+        26,
+        "deny",
+        "a train.world_size that does not divide train.batch",
+        lambda s: s.train.batch % s.train.world_size != 0,
+        "ranks share a batch in equal parts",
+    ),
+    Rule(
+        27,
+        "warn",
+        "in or adain on G's input block (g_input_norm: same)",
+        lambda s: _input_norm(s) in ("in", "adain") and _smallest_map(s) > 2,
+        "instance norm of G's first map erases each channel's level and contrast, where z speaks; "
+        "Kwak & Ko keep batch norm there (g_input_norm: bn)",
+    ),
+)
+"""Numbers to 24 are those of the literature table that the project started from; further ones are its own."""
+
+
+def verdicts(setting: Setting) -> list[Verdict]:
+    """Return the rules that a setting falls under, in the table's order."""
+    return [Verdict(rule.number, rule.kind, rule.reason) for rule in RULES if rule.holds(setting)]

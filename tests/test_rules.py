@@ -1,0 +1,90 @@
+"""The validity table: each row by its number, and the sizes that networks make."""
+
+import re
+
+import pytest
+
+from bench import rules
+from bench.setting import resolve
+
+LEGAL = {"g_norm": "bn", "d_norm": "none", "loss": "nonsaturating", "train.batch": 64}
+
+
+def verdicts(**knobs):
+    settings = {key.replace("__", "."): value for key, value in knobs.items()}
+    return {(verdict.number, verdict.kind) for verdict in rules.verdicts(resolve(LEGAL, settings))}
+
+
+# Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
+ROWS = [
+    (1, "deny", {"d_norm": "bn", "penalty": "gp"}, {"d_norm": "ln", "penalty": "gp"}),
+    (1, "deny", {"d_norm": "bn", "penalty": "r1"}, {"d_norm": "bn", "penalty": "none"}),
+    (3, "warn", {"d_norm": "in", "penalty": "gp"}, {"d_norm": "in"}),
+    (4, "warn", {"d_norm": "bn", "d_weight": "spectral"}, {"g_norm": "bn", "d_weight": "spectral"}),
+    (4, "warn", {"d_norm": "mylab:Norm", "d_weight": "spectral"}, {"d_norm": "mylab:Norm"}),
+    (5, "warn", {"equalized": True, "d_weight": "spectral"}, {"equalized": True}),
+    (5, "warn", {"equalized": True, "g_weight": "spectral"}, {"g_weight": "spectral"}),
+    (6, "deny", {"penalty": "clip", "d_weight": "spectral"}, {"penalty": "clip", "g_weight": "spectral"}),
+    (6, "deny", {"penalty": "clip", "equalized": True}, {"penalty": "gp", "equalized": True}),
+    (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "penalty": "clip"}),
+    (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "d_weight": "spectral"}),
+    (9, "warn", {"loss": "wasserstein", "d_weight": "spectral"}, {"loss": "hinge", "d_weight": "spectral"}),
+    (11, "warn", {"pixel_norm": True, "g_norm": "adain"}, {"pixel_norm": True, "g_norm": "none"}),
+    (12, "deny", {"network": "sndcgan", "data__size": 8, "g_norm": "in"}, {"network": "sndcgan", "data__size": 8}),
+    (12, "warn", {"network": "sndcgan", "data__size": 16, "d_norm": "in"}, {"d_norm": "in", "data__size": 16}),
+    (14, "warn", {"train__batch": 1}, {"train__batch": 1, "g_norm": "in"}),
+    (14, "deny", {"train__batch": 1, "network": "sndcgan", "data__size": 8}, {"train__batch": 1}),
+    (15, "warn", {"equalized": True, "train__lr": 1e-4}, {"equalized": True, "train__lr": 1e-3}),
+    (17, "deny", {"mbstd": 4, "train__batch": 18}, {"mbstd": 4, "train__batch": 16}),
+    (17, "deny", {"mbstd": "all", "train__batch": 1}, {"mbstd": "all", "train__batch": 7}),
+    (17, "deny", {"mbstd": 4, "train__batch": 24, "train__world_size": 4}, {"mbstd": 4, "train__batch": 24}),
+    (25, "deny", {"data__size": 48}, {"data__size": 48, "network": "sndcgan"}),
+    (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
+    (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
+]
+
+
+@pytest.mark.parametrize(("number", "kind", "covered", "neighbour"), ROWS)
+def test_row(number, kind, covered, neighbour):
+    assert (number, kind) in verdicts(**covered)
+    assert (number, kind) not in verdicts(**neighbour)
+
+
+def test_every_rule_has_its_row_here():
+    assert {(rule.number, rule.kind) for rule in rules.RULES} == {(number, kind) for number, kind, *_ in ROWS}
+
+
+def test_what_the_papers_ran_is_legal():
+    """WGAN clips with batch norm in D; Kwak & Ko use spectral norm and the penalty; ProGAN mbstd and the penalty."""
+    wgan = {"loss": "wasserstein", "penalty": "clip", "d_norm": "bn"}
+    kwak_ko = {"loss": "wasserstein", "penalty": "gp", "d_weight": "spectral", "g_norm": "adain", "g_input_norm": "bn"}
+    progan = {"loss": "wasserstein", "penalty": "gp", "mbstd": 4, "pixel_norm": True, "g_norm": "none"}
+    for paper in (wgan, kwak_ko, progan):
+        assert verdicts(**paper) == set()
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "offered"),
+    [("dcgan", 48, "32 or 64"), ("dcgan", 28, "16 or 32"), ("dcgan", 8, "mean 16?"), ("sndcgan", 30, "24 or 32")],
+)
+def test_a_size_that_cannot_be_made_comes_with_the_nearest_that_can(network, size, offered):
+    message = rules.size_mistake(network, size)
+    assert message is not None
+    assert f"{size} px" in message
+    assert offered in message
+
+
+def test_sizes_follow_from_halving():
+    """DCGAN's D halves the side until it is 4, at least twice; SNDCGAN's halves it three times."""
+    for size in range(1, 1025):
+        halved, times = size, 0
+        while halved % 2 == 0 and halved > 4:
+            halved, times = halved // 2, times + 1
+        assert rules.makes("dcgan", size) == (halved == 4 and times >= 2)
+        assert rules.makes("sndcgan", size) == (size / 8 == size // 8)
+        for network in ("dcgan", "sndcgan"):
+            message = rules.size_mistake(network, size)
+            assert (message is None) == rules.makes(network, size)
+            offered = re.findall(r"\d+", (message or "").partition("did you mean")[2])
+            assert all(rules.makes(network, int(other)) for other in offered)
+            assert offered or message is None

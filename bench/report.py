@@ -15,7 +15,7 @@ def main() -> int:
     add_study_arguments(parser)
     parser.add_argument("--again", action="store_true", help="build it even when nothing has changed")
     given = parser.parse_args()
-    design, store = open_design(given)
+    design, store = open_design(given, whole=True)
     print(f"report: {report.build(design, store, given.reports, again=given.again)}")
     return OK
 

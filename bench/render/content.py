@@ -1,0 +1,356 @@
+"""Everything that a report says, as plain data: the page shows nothing that is not in here, and so in report.json.
+
+Numbers come with the text in which they are shown.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import figures, protocol, stats, table
+from bench.design import Cell, Design
+from bench.render.runs import run_rows
+from bench.setting import resolved
+from bench.store import Store
+
+DESCRIPTIVE_BELOW = 5
+"""Fewer seeds than this describe; they do not decide."""
+ARROWS = {"lower": ("↓", "lower is better"), "higher": ("↑", "higher is better"), "reference": ("≈", "as real images")}
+NONE = "—"
+
+
+def content(design: Design, store: Store, frame: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+    """Say all that the report of a study says, JSON-able, the same whenever the results are the same."""
+    runs = run_rows(design, store)
+    metrics = _metrics(frame, summary)
+    cells = _cells(design, summary, metrics)
+    study = design.study
+    return {
+        "study": {
+            "name": study.name,
+            "about": study.about,
+            "profile": study.profile,
+            "overrides": list(study.overrides),
+            "evidence": study.evidence,
+            "text": study.text,
+            "command": command(design),
+        },
+        "status": _status(runs, design),
+        "badges": _badges(design, runs, cells, frame),
+        "metrics": metrics,
+        "cells": cells,
+        "curves": _curves(frame, metrics),
+        "claims": [_claim(claim) for claim in study.claims],
+        "design": _design(design, frame),
+        "exclusions": [{"name": gone.name, "why": gone.why, "rule": gone.rule} for gone in design.exclusions],
+        "failed_scores": _failed_scores(frame),
+        "runs": runs,
+    }
+
+
+def command(design: Design) -> str:
+    """The command that makes this study from nothing."""
+    study = design.study
+    said = ["python", "-m", "bench.run", _shown_path(study.path)]
+    if study.profile:
+        said += ["--profile", study.profile]
+    for override in study.overrides:
+        said += ["--set", override]
+    return shlex.join(said)
+
+
+def _shown_path(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Head.
+
+
+def _status(runs: Sequence[Mapping[str, Any]], design: Design) -> dict[str, Any]:
+    counts = Counter(run["status"] for run in runs)
+    lengths = sorted({run["kimg"] for run in runs if run["status"] == "done"})
+    words = [f"{counts['done']} of {len(runs)} runs done"]
+    words += [f"{counts[status]} {status}" for status in _ORDER[1:] if counts[status]]
+    return {
+        "counts": {status: counts[status] for status in _ORDER if counts[status]},
+        "total": len(runs),
+        "line": ", ".join(words),
+        "shape": f"{_plural(len(design.cells), 'cell')} × {_plural(len(design.study.seeds), 'seed')}",
+        "length": " or ".join(f"{length:g}" for length in lengths) + " kimg a run" if lengths else None,
+    }
+
+
+_ORDER = ("done", "diverged", "failed", "running", "stopped", "missing")
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def _badges(
+    design: Design, runs: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], frame: pd.DataFrame
+) -> list[dict[str, str]]:
+    study, n = design.study, len(design.study.seeds)
+    said: list[tuple[str, str, str]] = []
+    if not study.evidence:
+        profile = f": profile {study.profile}" if study.profile else ""
+        said.append(("caution", f"evidence: false{profile}", "A trial of the machinery. Its numbers decide nothing."))
+    if n == 1:
+        said.append(("caution", "no replication: no interval", "One seed: nothing is known of the spread over seeds."))
+    elif n < DESCRIPTIVE_BELOW:
+        title = f"Fewer than {DESCRIPTIVE_BELOW} seeds describe; they do not decide."
+        said.append(("caution", f"descriptive: {n} seeds", title))
+    else:
+        said.append(("plain", f"{n} seeds", "Replicates with the same seeds in every cell."))
+    scored = frame[frame["score_status"] == "ok"]
+    sizes = {size: rows["asked"].unique() for size, rows in scored.groupby(["n_fake", "n_real"])}
+    for (n_fake, n_real), asked in sorted(sizes.items()):
+        whose = f" for {', '.join(asked)}" if len(sizes) > 1 else ""
+        title = f"Reals: the {study.evaluate.part} part."
+        said.append(("plain", f"N = {n_fake:,} fakes, {n_real:,} reals{whose}", title))
+    if any(run["dirty"] for run in runs):
+        title = "Some runs were trained from a tree with changes that are in no commit."
+        said.append(("caution", "dirty git tree", title))
+    for what, name in (
+        ("commit", "commits"),
+        ("torch", "torch versions"),
+        ("device", "devices"),
+        ("threads", "threads"),
+    ):
+        seen = sorted({str(run[what]) for run in runs if run[what] is not None})
+        if len(seen) > 1:
+            said.append(("caution", f"mixed {name}", f"Runs were trained with {', '.join(seen)}."))
+    if len({(cell["success"]["k"], cell["success"]["n"]) for cell in cells if cell["success"]["n"]}) > 1 and any(
+        cell["diverged"] for cell in cells
+    ):
+        said.append(("caution", "cells differ in success", "Means are over survivors: compare them with care."))
+    if any(cell.forced for cell in design.cells):
+        said.append(("caution", "forced cells", "Some cells run against the validity rules."))
+    return [{"tone": tone, "text": text, "title": title} for tone, text, title in said]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Numbers.
+
+
+def is_detail(name: str) -> bool:
+    """Whether a value is a part of another one (a level of SWD, a colour moment): shown apart."""
+    return re.match(r"swd_\d+|colour_", name) is not None
+
+
+def _metrics(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    listed = []
+    for asked, name in table.metrics_of(frame):
+        what = protocol.measure(name)
+        rows = summary[summary["metric"] == name]
+        scored = frame[frame["metric"] == name]
+        first = scored[scored["score_status"] == "ok"].iloc[:1]
+        decimals = _decimals(rows["sd_train"].dropna().tolist(), scored["value"].dropna().abs().tolist())
+        real, floor = _known(scored["real"]), _known(scored["floor"])
+        arrow, meaning = ARROWS[what.direction]
+        listed.append(
+            {
+                "name": name,
+                "asked": asked,
+                "label": what.label,
+                "axis_unit": "" if "×" in what.label else what.unit,  # the label has said it
+                "direction": what.direction,
+                "arrow": arrow,
+                "meaning": meaning,
+                "scale": what.scale,
+                "detail": is_detail(name),
+                "decimals": decimals,
+                "real": {"value": real, "text": number(real, decimals)},
+                "floor": {"value": floor, "text": number(floor, decimals)},
+                "protocol": first["protocol"].iloc[0] if len(first) else None,
+                "extractor": _known_text(first["extractor"]),
+            }
+        )
+    return listed
+
+
+def _decimals(sds: Sequence[float], sizes: Sequence[float]) -> int:
+    """Digits after the point that show two digits of the typical sd over seeds; else three of the value."""
+    typical = sorted(sd for sd in sds if sd > 0)
+    if typical:
+        return min(6, max(0, 1 - math.floor(math.log10(typical[len(typical) // 2]))))
+    largest = max(sizes, default=0.0)
+    return min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Write a number for reading; — where there is none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def _known(values: pd.Series) -> float | None:
+    known = values.dropna()
+    return float(known.iloc[0]) if len(known) else None
+
+
+def _known_text(values: pd.Series) -> str | None:
+    known = values.dropna()
+    return str(known.iloc[0]) if len(known) else None
+
+
+def _cells(design: Design, summary: pd.DataFrame, metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    looks = figures.looks(design)
+    reference = figures.reference_levels(design)
+    rows = {(row["cell"], row["metric"]): row for row in _records(summary)}
+    counted = {row["cell"]: row for row in _records(summary.drop_duplicates("cell"))}
+    listed = []
+    for cell in design.cells:
+        counts = {key: counted[cell.name][key] for key in ("seeds", "done", "diverged", "failed", "unfinished")}
+        look = looks[cell.name]
+        n = counts["done"] + counts["diverged"]
+        bounds = stats.success_interval(counts["done"], n)
+        listed.append(
+            {
+                "name": cell.name,
+                "label": look.label,
+                "levels": dict(cell.levels),
+                "reference": not figures.departures(cell, reference),
+                "look": {"colours": list(look.colours), "marker": look.marker},
+                **counts,
+                "success": {
+                    "k": counts["done"],
+                    "n": n,
+                    "low": bounds[0] if bounds else None,
+                    "high": bounds[1] if bounds else None,
+                    "text": f"{counts['done']}/{n}" if n else NONE,
+                    "interval": f"[{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else NONE,
+                },
+                "estimates": {
+                    metric["name"]: _estimate(rows[cell.name, metric["name"]], metric["decimals"]) for metric in metrics
+                },
+            }
+        )
+    return listed
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain Python values; None where there is none."""
+    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    return [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
+
+
+def _estimate(row: Mapping[str, Any], decimals: int) -> dict[str, Any]:
+    mean, sd, low, high = (row[key] for key in ("mean", "sd_train", "low", "high"))
+    return {
+        "n": row["n"],
+        "mean": mean,
+        "sd_train": sd,
+        "low": low,
+        "high": high,
+        "text": number(mean, decimals),
+        "sd_text": number(sd, decimals),
+        "interval": f"[{number(low, decimals)}, {number(high, decimals)}]" if low is not None else NONE,
+    }
+
+
+def _curves(frame: pd.DataFrame, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every point of every curve: metric → cell → seed → [[kimg, value], …]."""
+    scored = frame[frame["value"].notna()]
+    drawn: dict[str, Any] = {}
+    for metric in metrics:
+        here = scored[scored["metric"] == metric["name"]]
+        cells: dict[str, Any] = {}
+        for (cell, seed), points in here.groupby(["cell", "seed"], sort=False):
+            line = points.sort_values("kimg")[["kimg", "value"]].to_numpy().tolist()
+            cells.setdefault(str(cell), {})[str(seed)] = line
+        drawn[metric["name"]] = cells
+    return drawn
+
+
+def _failed_scores(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Scores that are not there although the run has an outcome, with the reason."""
+    trained = frame["status"].isin(["done", "diverged"])
+    gone = frame[trained & frame["score_status"].isin(["failed", "missing"])]
+    return [
+        {
+            "run_id": row["run_id"],
+            "cell": row["cell"],
+            "seed": row["seed"],
+            "snapshot": f"{row['kimg']:g}",
+            "metric": row["metric"] or row["asked"],
+            "reason": "not computed yet" if row["score_status"] == "missing" else row["reason"],
+        }
+        for row in _records(gone)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The study as it was planned.
+
+
+def _claim(claim: Any) -> dict[str, Any]:
+    said = claim.model_dump(mode="json", exclude_none=True)
+    return {"says": said.pop("says"), "terms": {key: _plain(value) for key, value in said.items()}}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_plain(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(part) for part in value)
+    return str(value)
+
+
+def _design(design: Design, frame: pd.DataFrame) -> dict[str, Any]:
+    study = design.study
+    reference = figures.reference_levels(design)
+    levels: dict[str, dict[str, None]] = {}
+    for cell in design.cells:
+        for factor, level in cell.levels.items():
+            levels.setdefault(factor, {})[level] = None
+    return {
+        "recipe": study.recipe,
+        "kind": study.design if isinstance(study.design, str) else _plain(study.design.model_dump(mode="json")),
+        "factors": [
+            {
+                "name": factor,
+                "levels": [{"name": level, "reference": reference.get(factor) == level} for level in present],
+            }
+            for factor, present in levels.items()
+        ],
+        "fixed": {key: _plain(value) for key, value in study.fixed.items()},
+        "shared": _shared(design.cells, design),
+        "seeds": list(study.seeds),
+        "metrics": list(study.metrics),
+        "evaluate": {key: _plain(value) for key, value in study.evaluate.model_dump(mode="json").items()},
+        "warnings": [
+            {"cell": cell.name, "label": figures.short_name(cell, reference), "text": text}
+            for cell in design.cells
+            for text in cell.warnings
+        ],
+        "forced": [{"cell": cell.name, "why": cell.forced} for cell in design.cells if cell.forced],
+    }
+
+
+def _shared(cells: Sequence[Cell], design: Design) -> dict[str, str]:
+    """All knobs that are equal in every run, resolved to the last number."""
+    settings = [resolved(run.setting) for run in design.runs]
+    if not settings:
+        return {}
+    left_out = ("seed", "sources", "data.folder", "forced")
+    return {
+        key: _plain(value)
+        for key, value in settings[0].items()
+        if key not in left_out and value is not None and all(other[key] == value for other in settings)
+    }

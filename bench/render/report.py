@@ -1,0 +1,29 @@
+"""The report of a study, rebuilt only when something that it says has changed.
+
+Imports neither pandas nor matplotlib until there is something to build.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.design import Design
+from bench.render import freshness
+from bench.store import Store
+
+
+def build(design: Design, store: Store, reports: Path, *, again: bool = False) -> Path:
+    """Bring results/studies/<study>/{runs,summary}.csv and reports/<study>/ up to date; return the page's path.
+
+    again: build even when nothing has changed.  Raises table.ProtocolError when unlike scores would stand in one
+    table, StoreError when a file cannot be written.
+    """
+    page = freshness.report_folder(design, reports) / "index.html"
+    if not again and freshness.up_to_date(design, store, reports):
+        return page
+    before = freshness.inputs(design, store)
+    from bench.render import build as whole  # pandas and matplotlib
+
+    written = whole.build(design, store, reports)
+    freshness.stamp(design, reports, before, written)
+    return page

@@ -1,0 +1,85 @@
+"""What became of each run: the rows of the report's run table, with the log's tail of those that did not end well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import figures
+from bench.design import Design, Run
+from bench.store import RunState, Store
+from bench.table import commit, in_order
+
+TAIL_LINES = 12
+
+
+def run_rows(design: Design, store: Store) -> list[dict[str, Any]]:
+    """List every run of the design, cell by cell, JSON-able."""
+    looks = figures.looks(design)
+    return [{"label": looks[run.cell.name].label, **_row(run, store)} for run in in_order(design)]
+
+
+def _row(run: Run, store: Store) -> dict[str, Any]:
+    folder = store.run(run.run_id)
+    state = folder.state()
+    trained = state.trained or {}
+    return {
+        "run_id": run.run_id,
+        "cell": run.cell.name,
+        "seed": run.seed,
+        "status": state.status,
+        "cause": state.cause,
+        "kimg": trained.get("kimg"),
+        "seconds": trained.get("seconds"),
+        "images_per_second": trained.get("images_per_second"),
+        "time": _duration(trained.get("seconds")),
+        "rate": _rate(trained.get("images_per_second")),
+        "packed": bool(trained.get("packed")),
+        "attempts": state.attempt,
+        "commit": commit(state),
+        "dirty": bool(trained.get("dirty")),
+        "torch": trained.get("torch"),
+        "device": trained.get("device"),
+        "threads": trained.get("threads"),
+        "host": trained.get("host"),
+        "finished": trained.get("finished"),
+        "log_tail": folder.log_tail(TAIL_LINES) if state.status in ("failed", "diverged", "stopped") else "",
+        "last_logged": _last_logged(folder.log()) if state.status == "diverged" else None,
+    }
+
+
+def _duration(seconds: float | None) -> str:
+    """Write a time as `35 s`, `4 min 20 s`, `3 h 05 min`."""
+    if seconds is None:
+        return "—"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _rate(rate: float | None) -> str:
+    return "—" if rate is None else f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}"
+
+
+def _last_logged(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the training log said last, finite or not, as text."""
+    return {key: _text(value) for key, value in rows[-1].items()} if rows else None
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def describe(state: RunState, kimg: float | None) -> str:
+    """Say in a few words why a run has no sample here."""
+    if state.status == "diverged":
+        return f"diverged at {kimg:g} kimg" if kimg is not None else "diverged"
+    return {
+        "failed": "failed",
+        "missing": "not run yet",
+        "running": "still running",
+        "stopped": "stopped, can go on",
+        "done": "no samples were kept",
+    }[state.status]

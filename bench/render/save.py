@@ -1,0 +1,136 @@
+"""Figures and tables → bytes: PNG, SVG and PDF, SVG for the page, LaTeX.  The same input gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench import figures
+
+DPI = 300
+FORMATS = ("png", "svg", "pdf")
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": "bench"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "bench", "Producer": "bench"},
+}
+_THEMED = {
+    figures.INK: "--ink",
+    figures.MUTED: "--muted",
+    figures.LINE: "--line",
+    figures.PAPER: "--paper",
+    figures.REFERENCE: "--level-0",
+    **{colour: f"--level-{number}" for number, colour in enumerate(figures.LEVELS, 1)},
+}
+
+
+def figure_bytes(figure: Figure, form: str) -> bytes:
+    """Draw a figure as `png` (300 dpi, lossless), `svg` (text as outlines: portable) or `pdf` (embedded fonts)."""
+    return _drawn(figure, form, "path")
+
+
+def page_svg(figure: Figure, prefix: str) -> str:
+    """Draw a figure as SVG for within a page: real text, the page's own colours (light and dark), unique ids."""
+    text = _drawn(figure, "svg", "none").decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true" focusable="false"', text, count=1)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#{prefix}-", text)
+    text = re.sub(r"font: [^;\"]*?(\d+(\.\d+)?)px[^;\"]*", r"font-size: \1px", text)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: _theme(found[0]), text)
+
+
+def _theme(colour: str) -> str:
+    return f"var({_THEMED[colour]})" if colour in _THEMED else colour
+
+
+def _drawn(figure: Figure, form: str, fonttype: str) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context({**figures.STYLE, "svg.fonttype": fonttype}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in another script
+        figure.savefig(buffer, format=form, dpi=DPI, metadata=_UNDATED[form], transparent=form == "svg")
+    return buffer.getvalue()
+
+
+def file_name(name: str, taken: Iterable[str]) -> str:
+    """Turn a metric's name into a file name that none of `taken` has: `fd[random]` → `fd-random`."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60] or "figure"
+    known, number, chosen = set(taken), 2, plain
+    while chosen in known:
+        chosen, number = f"{plain}-{number}", number + 1
+    return chosen
+
+
+# ---------------------------------------------------------------------------------------------------------
+# LaTeX.
+
+
+def results_table(content: dict[str, Any]) -> pd.DataFrame:
+    """Lay out the headline table for print: rows = cells then references, columns = (label, arrow and unit)."""
+    headline = [metric for metric in content["metrics"] if not metric["detail"]]
+    columns = [("trained", "k/n"), *((metric["label"], metric["arrow"]) for metric in headline)]
+    names, rows = [], []
+    for cell in content["cells"]:
+        estimates = [cell["estimates"][metric["name"]] for metric in headline]
+        shown = [one["text"] + (f" ± {one['sd_text']}" if one["sd_train"] is not None else "") for one in estimates]
+        names.append(cell["name"])
+        rows.append([cell["success"]["text"], *shown])
+    for name, key in (("real images", "real"), ("noise floor", "floor")):
+        names.append(name)
+        rows.append(["", *(metric[key]["text"] for metric in headline)])
+    return pd.DataFrame(rows, index=names, columns=pd.MultiIndex.from_tuples(columns))
+
+
+def latex(frame: pd.DataFrame, caption: str, label: str) -> bytes:
+    """Typeset a table of texts with booktabs' rules; whatever names hold is escaped.
+
+    frame: texts, columns of two levels (label, arrow).
+    """
+    styled = frame.style.format(escaped).format_index(escaped, axis=0).format_index(escaped, axis=1)
+    text = styled.to_latex(
+        hrules=True,
+        caption=escaped(caption),
+        label=label,
+        column_format="l" + "r" * len(frame.columns),
+        multicol_align="c",
+        position_float="centering",
+    )
+    return text.encode()
+
+
+_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{character: "\\" + character for character in "&%$#_{}"},
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "—": "---",
+        "×": r"$\times$",
+        "∞": r"$\infty$",
+        "³": "$^3$",
+        "⁻": "$^-$",
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
+        "≈": r"$\approx$",
+        "·": r"$\cdot$",
+    }
+)
+
+
+def escaped(text: object) -> str:
+    """Write any text so that LaTeX prints it."""
+    return str(text).translate(_ESCAPES)

@@ -1,0 +1,321 @@
+"""Trained runs + scores → one tidy table, and its summary by cell.
+
+Every run of the design is there, whatever became of it: a run that is missing, failed or diverged is a row with
+its status and cause and an empty value.  Rows come in the design's order, so the table does not depend on the
+order in which runs were made or read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import datasets, protocol, stats
+from bench.command import data_root
+from bench.design import Design, Run
+from bench.setting import Data, digest
+from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes
+
+LEADING = ("study", "cell")
+FOLLOWING = (
+    "seed",
+    "run_id",
+    "status",
+    "cause",
+    "snapshot",
+    "kimg",
+    "asked",
+    "metric",
+    "value",
+    "sd_eval",
+    "real",
+    "floor",
+    "score_status",
+    "reason",
+    "protocol",
+    "n_real",
+    "n_fake",
+    "extractor",
+    "score_id",
+    "commit",
+)
+"""Columns of runs.csv after the factors; docs/results.md says what each holds."""
+
+SUMMARY = (
+    "seeds",
+    "done",
+    "diverged",
+    "failed",
+    "unfinished",
+    "asked",
+    "metric",
+    "kimg",
+    "n",
+    "mean",
+    "sd_train",
+    "low",
+    "high",
+    "real",
+    "floor",
+)
+
+
+class ProtocolError(StoreError):
+    """Scores of one name that were not made alike stand in one table."""
+
+
+def factor_columns(design: Design) -> dict[str, str]:
+    """Name the column of each factor: its own name, unless another column has it (then `factor_<name>`)."""
+    factors = dict.fromkeys(factor for cell in design.cells for factor in cell.levels)
+    taken = {*LEADING, *FOLLOWING, *SUMMARY}
+    return {factor: f"factor_{factor}" if factor in taken else factor for factor in factors}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The tidy table.
+
+
+def collect(design: Design, store: Store) -> pd.DataFrame:
+    """Gather one row a run × snapshot × value, in the design's order.
+
+    Only the scores that the study asks for are read: other studies may have scored the same runs in another way.
+    A run without scores is one row; a score asked for and not there is a row with `score_status` "missing".
+    Raises ProtocolError when one name stands for values that were made in different ways.
+    """
+    sources = _Sources()
+    rows: list[dict[str, Any]] = []
+    stamps = _Stamps()
+    for run in in_order(design):
+        folder = store.run(run.run_id)
+        state = folder.state()
+        about = {
+            "study": design.study.name,
+            "cell": run.cell.name,
+            **{column: run.cell.levels.get(factor) for factor, column in factor_columns(design).items()},
+            "seed": run.seed,
+            "run_id": run.run_id,
+            "status": state.status,
+            "cause": state.cause,
+            "commit": commit(state),
+        }
+        found = list(_score_rows(run, design, folder, state, sources, stamps))
+        rows += [{**about, **row} for row in found] or [about]
+    stamps.check()
+    columns = [*LEADING, *factor_columns(design).values(), *FOLLOWING]
+    frame = pd.DataFrame.from_records(rows, columns=columns)
+    for column in ("kimg", "value", "sd_eval", "real", "floor"):
+        frame[column] = frame[column].astype(float)
+    for column in ("n_real", "n_fake"):
+        frame[column] = frame[column].astype("Int64")
+    return frame
+
+
+def in_order(design: Design) -> list[Run]:
+    """List the runs cell by cell as the study has them, seeds ascending."""
+    place = {cell.name: number for number, cell in enumerate(design.cells)}
+    return sorted(design.runs, key=lambda run: (place[run.cell.name], run.seed))
+
+
+def commit(state: RunState) -> str | None:
+    """The commit that trained a run, marked `-dirty` when the tree had changes; None when unknown."""
+    if not state.trained or not state.trained.get("commit"):
+        return None
+    return state.trained["commit"] + ("-dirty" if state.trained.get("dirty") else "")
+
+
+class _Sources:
+    """What each data setting is, asked once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, datasets.Source] = {}
+
+    def __call__(self, data: Data) -> datasets.Source:
+        key = data.model_dump_json()
+        if key not in self._known:
+            self._known[key] = datasets.describe(data, data_root())
+        return self._known[key]
+
+
+def _score_rows(
+    run: Run,
+    design: Design,
+    folder: RunFolder,
+    state: RunState,
+    sources: _Sources,
+    stamps: _Stamps,
+) -> Iterator[dict[str, Any]]:
+    study, data = design.study, run.setting.data
+    for snapshot in snapshots(folder, state):
+        asked = protocol.requests(study.metrics, study.evaluate, data, run.run_id, snapshot, sources(data))
+        for request in asked:
+            record = read_json(folder.scores / f"{request.id}.json")
+            about = {
+                "snapshot": snapshot,
+                "kimg": float(snapshot),
+                "asked": request.metric,
+                "score_id": request.id,
+            }
+            if record is None:
+                yield {**about, "score_status": "missing"}
+                continue
+            for row in _value_rows(record):
+                if row["score_status"] == "ok":
+                    stamps.add(row, record.get("protocol") or {}, run)
+                yield {**about, **row}
+
+
+def snapshots(folder: RunFolder, state: RunState) -> list[str]:
+    """Labels of a run's snapshots, ascending: as its end recorded them, else those that are there by now."""
+    if state.trained:
+        return sorted(state.trained.get("snapshots", []))
+    return sorted(path.stem for path in folder.snapshots.glob("*.pt"))
+
+
+def _value_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    stamp = record.get("protocol") or {}
+    about = {
+        "protocol": digest(stamp, 8),
+        "n_real": stamp.get("n_real"),
+        "n_fake": stamp.get("n_fake"),
+        "extractor": stamp.get("extractor"),
+    }
+    values = record.get("values") or {}
+    if record.get("status") != "ok" or not values:
+        yield {**about, "score_status": "failed", "reason": record.get("reason") or "no value and no reason"}
+        return
+    for name, value in values.items():
+        if value is None or not math.isfinite(value):
+            yield {**about, "metric": name, "score_status": "failed", "reason": "not a finite number"}
+            continue
+        yield {
+            **about,
+            "metric": name,
+            "value": value,
+            "sd_eval": ((record.get("spread") or {}).get(name) or {}).get("sd"),
+            "real": (record.get("real") or {}).get(name),
+            "floor": (record.get("floor") or {}).get(name),
+            "score_status": "ok",
+        }
+
+
+class _Stamps:
+    """The unlike protocols under each name, and who used them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, tuple[dict[str, Any], dict[str, None]]]] = {}
+
+    def add(self, row: Mapping[str, Any], stamp: dict[str, Any], run: Run) -> None:
+        """Note that a row's value was made as `stamp` says."""
+        _, users = self._known.setdefault(row["metric"], {}).setdefault(row["protocol"], (stamp, {}))
+        users[f"{run.run_id} ({run.cell.name}, seed {run.seed})"] = None
+
+    def check(self) -> None:
+        """Raise ProtocolError naming each value, each field that differs, and the runs on each side."""
+        problems = []
+        for metric, made in sorted(self._known.items()):
+            for field in sorted({field for stamp, _ in made.values() for field in stamp}):
+                sides: dict[str, dict[str, None]] = {}
+                for stamp, users in made.values():
+                    sides.setdefault(repr(stamp.get(field)), {}).update(users)
+                if len(sides) > 1:
+                    said = "; ".join(f"{value} in {_some(list(users))}" for value, users in sorted(sides.items()))
+                    problems.append(f"{metric}: unlike protocols in one table: {field} is {said}")
+        if problems:
+            raise ProtocolError("\n".join(problems))
+
+
+def _some(names: list[str], shown: int = 4) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The summary.
+
+
+def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Estimate each cell × value at the last snapshot over the seeds whose run is done.
+
+    Survivors only: a diverged run is counted, and has no value at the end of the budget.  A cell without a value
+    keeps its row, with n = 0.  Bounds are the 95 % t interval over seeds; empty when n < 2.
+    """
+    columns = factor_columns(design)
+    measured = metrics_of(frame)
+    at_end = last_values(frame)
+    rows: list[dict[str, Any]] = []
+    for cell in design.cells:
+        states = frame[frame["cell"] == cell.name].drop_duplicates("run_id")["status"]
+        about = {
+            "study": design.study.name,
+            "cell": cell.name,
+            **{column: cell.levels.get(factor) for factor, column in columns.items()},
+            **count_states(states.tolist()),
+        }
+        here = at_end[at_end["cell"] == cell.name]
+        for asked, metric in measured:
+            values = here[here["metric"] == metric]
+            estimate = stats.mean_interval(values["value"].to_numpy())
+            rows.append(
+                {
+                    **about,
+                    "asked": asked,
+                    "metric": metric,
+                    "kimg": values["kimg"].max() if len(values) else None,
+                    "n": estimate.n,
+                    "mean": estimate.mean,
+                    "sd_train": estimate.sd,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "real": _first(values["real"]),
+                    "floor": _first(values["floor"]),
+                }
+            )
+        if not measured:
+            rows.append({**about, "n": 0})
+    summary = pd.DataFrame.from_records(rows, columns=[*LEADING, *columns.values(), *SUMMARY])
+    for column in ("kimg", "mean", "sd_train", "low", "high", "real", "floor"):
+        summary[column] = summary[column].astype(float)
+    return summary
+
+
+def last_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep the finite values of the last snapshot of every run that is done."""
+    done = frame[frame["status"] == "done"]
+    last = done.groupby("run_id")["kimg"].transform("max")
+    return done[(done["kimg"] == last) & done["value"].notna()]
+
+
+def metrics_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """List (asked, value name) in the order of the study and of the records, each once."""
+    named = frame[frame["metric"].notna()]
+    pairs = dict.fromkeys(zip(named["asked"], named["metric"], strict=True))
+    order = {asked: place for place, asked in enumerate(dict.fromkeys(frame["asked"].dropna()))}
+    return sorted(pairs, key=lambda pair: order[pair[0]])
+
+
+def count_states(states: list[str]) -> dict[str, int]:
+    """Count a cell's runs: seeds planned, done, diverged, failed, and not finished yet."""
+    counts = Counter(states)
+    known = {status: counts[status] for status in ("done", "diverged", "failed")}
+    return {"seeds": len(states), **known, "unfinished": len(states) - sum(known.values())}
+
+
+def _first(values: pd.Series) -> float | None:
+    known = values.dropna()
+    return float(known.iloc[0]) if len(known) else None
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """CSV as bytes: shortest digits that read back to the same number, empty where there is none."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def write(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> None:
+    """Write runs.csv and summary.csv of a study.  Raises StoreError."""
+    write_bytes(folder / "runs.csv", to_csv(frame))
+    write_bytes(folder / "summary.csv", to_csv(summary))

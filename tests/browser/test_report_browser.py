@@ -1,0 +1,206 @@
+"""The report in a real Chromium: offline, light and dark, narrow and wide, with and without JavaScript."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import miniature as mini
+
+from bench.render import report
+from bench.store import Store
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api")
+if CHROMIUM is None:
+    pytest.skip("no Chromium here", allow_module_level=True)
+
+NARROW, MIDDLE, WIDE = 360, 768, 1440
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A study with every kind of end: done, diverged, failed, missing; a score that failed."""
+    folder = tmp_path_factory.mktemp("browser")
+    design, store = mini.a_design(folder), Store(folder / "results")
+    _missing, failed, *rest = design.runs
+    mini.write_failed(store, failed)
+    diverged = [run for run in rest if run.cell == failed.cell]
+    for run in diverged:
+        mini.write_run(store, run, status="diverged", cause="loss_D is nan", labels=mini.LABELS[:2])
+        mini.write_scores(store, run, design, mini.LABELS[:2])
+        mini.write_samples(store, run, mini.LABELS[:2])
+    for run in (run for run in rest if run not in diverged):
+        mini.write_run(store, run)
+        mini.write_scores(store, run, design)
+        mini.write_samples(store, run)
+    page = report.build(design, store, folder / "reports")
+    return page, json.loads((page.parent / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, built):
+    """Open the report offline; fail on any request but the file itself and on any console message."""
+    contexts, complaints = [], []
+
+    def opened(width=WIDE, scheme="light", javascript=True):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(("data:", "file://")) else complaints.append(request.url),
+        )
+        page.goto(built[0].as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [NARROW, MIDDLE, WIDE])
+def test_nothing_makes_the_page_scroll_sideways(open_page, width, scheme):
+    page = open_page(width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    clipped = """[...document.querySelectorAll('h1, h2, p, dd, li, .badge')]
+        .filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > innerWidth + 1).length"""
+    assert page.evaluate(clipped) == 0
+
+
+def test_every_image_loads_at_a_whole_scale(open_page):
+    page = open_page()
+    sizes = page.evaluate(
+        """[...document.images].map(
+            i => [i.naturalWidth, i.getBoundingClientRect().width, i.closest('[hidden]') === null])"""
+    )
+    assert sizes and all(natural > 0 for natural, _, _ in sizes)
+    assert {shown / natural for natural, shown, visible in sizes if visible} == {2.0}
+    assert page.evaluate("getComputedStyle(document.images[0]).imageRendering") == "pixelated"
+
+
+def test_the_table_shows_report_json(open_page, built):
+    page, said = open_page(), built[1]
+    for cell in said["cells"]:
+        for metric in (metric["name"] for metric in said["metrics"]):
+            one = cell["estimates"][metric]
+            selector = f'tr[data-cell="{cell["name"]}"] td[data-metric="{metric}"]'
+            shown = page.locator(selector).text_content()
+            assert one["text"] in shown and (one["n"] < 2 or one["interval"] in shown)
+
+
+def visible_seeds(page):
+    return page.evaluate(
+        """[...new Set([...document.querySelectorAll('figure[data-seed]')]
+            .filter(f => !f.hidden).map(f => f.dataset.seed))]"""
+    )
+
+
+def test_choosing_a_seed_by_keyboard(open_page, built):
+    page = open_page()
+    assert set(visible_seeds(page)) == {str(seed) for seed in built[1]["samples"]["medians"].values()}
+    page.locator("#seed").focus()
+    page.keyboard.press("ArrowDown")
+    assert visible_seeds(page) == ["0"]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert visible_seeds(page) == ["2"]
+
+
+def test_sorting_the_runs(open_page, built):
+    page = open_page()
+    seeds = "[...document.querySelectorAll('table.sortable tbody tr')].map(r => r.cells[2].textContent)"
+    head = page.locator("table.sortable th button", has_text="seed")
+    head.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(seeds) == sorted(page.evaluate(seeds)) == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
+    assert page.locator("table.sortable th[aria-sort=ascending]").count() == 1
+    page.keyboard.press("Enter")
+    assert page.evaluate(seeds) == ["2"] * 4 + ["1"] * 4 + ["0"] * 4
+    # Rates are numbers, and runs that have none stand last either way.
+    page.locator("table.sortable th button", has_text="img/s").click()
+    rates = page.evaluate("[...document.querySelectorAll('table.sortable tbody tr')].map(r => r.cells[6].textContent)")
+    assert rates[-2:] == ["—", "—"] and rates[0] != "—"
+
+
+def test_without_javascript_it_reads(open_page, built):
+    page = open_page(javascript=False)
+    assert page.locator("h1").text_content() == "miniature"
+    assert not page.locator("#seed-control").is_visible()
+    # 12 runs: of each of the 4 cells one seed is shown, in 4 rows
+    assert page.locator("figure[data-seed]:visible").count() == 16
+    assert page.locator("table.sortable tbody tr").count() == 12
+    # the cell whose typical run diverged after the second snapshot
+    assert page.locator(".hatch:visible").all_text_contents() == ["diverged at 18 kimg"] * 2
+
+
+CONTRAST = """() => {
+  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const back = e => { for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor); if (c.length === 3 || c[3] === 1) return c; }
+    return [255, 255, 255]; };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !e.checkVisibility()) continue;
+    if (['SCRIPT', 'STYLE'].includes(e.tagName)) continue;
+    const svg = e.closest('svg');
+    const [a, b] = [light(parse(svg ? getComputedStyle(e).fill : getComputedStyle(e).color)), light(back(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push([e.tagName, e.textContent.slice(0, 40), ratio]);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(open_page, scheme):
+    """WCAG 2.2, 1.4.3: 4.5 to 1 for text, in the page and in its charts."""
+    assert open_page(scheme=scheme).evaluate(CONTRAST) == []
+
+
+def test_charts_take_the_colours_of_the_scheme(open_page):
+    inks = {
+        scheme: open_page(scheme=scheme).evaluate("getComputedStyle(document.querySelector('.charts svg text')).fill")
+        for scheme in ("light", "dark")
+    }
+    assert inks["light"] != inks["dark"]
+
+
+def test_what_can_be_scrolled_can_be_reached_by_keyboard(open_page):
+    page = open_page(NARROW)
+    unreachable = """[...document.querySelectorAll('*')].filter(e =>
+        e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
+        && e.tabIndex < 0).length"""
+    assert page.evaluate(unreachable) == 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
+
+
+def test_it_prints(open_page):
+    page = open_page()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()

@@ -38,9 +38,9 @@ def checkpoints(store: Store) -> Iterator[Path]:
 
 
 def unreferenced(store: Store) -> Iterator[Path]:
-    """Runs that no study's design.csv names."""
+    """Runs that no list of runs of any study names."""
     named = set()
-    for path in store.root.glob("studies/*/design.csv"):
+    for path in store.root.glob("studies/*/submissions/*.csv"):
         with path.open(newline="") as file:
             named |= {row["run_id"] for row in csv.DictReader(file)}
     for folder in sorted(store.root.glob("runs/*")):

@@ -45,8 +45,8 @@ def data_root() -> Path:
     return Path(os.environ.get("BENCH_DATA", "data")).resolve()
 
 
-def open_design(given: argparse.Namespace) -> tuple[Design, Store]:
-    """Load, resolve and expand the study that the arguments name.
+def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Design, Store]:
+    """Load, resolve and expand the study that the arguments name; `whole`: without --only and --limit.
 
     Raises StudyError with every mistake of the file, DataError, StoreError.
     """
@@ -55,7 +55,8 @@ def open_design(given: argparse.Namespace) -> tuple[Design, Store]:
     many = needs_confirmation(loaded)
     if many and not given.yes:
         raise study.StudyError([study.Problem(str(loaded.path), "", f"{many}: if you mean it, say --yes")])
-    return expand(loaded, root=data_root(), cache=store.cache, only=given.only, limit=given.limit), store
+    only, limit = ((), None) if whole else (given.only, given.limit)
+    return expand(loaded, root=data_root(), cache=store.cache, only=only, limit=limit), store
 
 
 def sources_of(design: Design) -> dict[Data, Source]:

@@ -1,4 +1,4 @@
-"""What a training run leaves behind while it runs: log, heartbeat, checkpoints, snapshots, and its answer to signals."""
+"""What a run leaves behind while it trains: log, heartbeat, checkpoints, snapshots; and its answer to signals."""
 
 from __future__ import annotations
 

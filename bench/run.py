@@ -41,11 +41,12 @@ def main() -> int:
         console.print(overview.plan(design, store, orders, sources, len(launch.places(design))))
         return OK
     console.print(overview.head(design, sources))
-    launched = launch.launch(design, store, orders, sources, given.executor)
+    whole = open_design(given, whole=True)[0] if given.only or given.limit else design
+    launched = launch.launch(design, whole, store, orders, sources, given.executor)
 
     from bench.render import report  # pandas and matplotlib, only now
 
-    page = report.build(design, store, given.reports)
+    page = report.build(whole, store, given.reports)
     states = store.states([run.run_id for run in design.runs])
     console.print(overview.counts_line(states))
     if launched.code == STOPPED:

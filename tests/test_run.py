@@ -76,7 +76,9 @@ def test_from_yaml_to_report_and_only_what_is_missing(place):
     changed = {name.split("/")[1] for name, t in files(results).items() if before.get(name) != t and "runs/" in name}
     assert changed == {run_ids[0], run_ids[1]}
     # The first run was not trained again: only its attempt and that one score are new.
-    new = {name for name, t in files(results / "runs" / run_ids[0]).items() if f"runs/{run_ids[0]}/{name}" not in before}
+    new = {
+        name for name, t in files(results / "runs" / run_ids[0]).items() if f"runs/{run_ids[0]}/{name}" not in before
+    }
     assert all(name.startswith("attempts/2/") or name == f"scores/{score.name}" for name in new)
 
 
@@ -91,6 +93,8 @@ def test_dry_run_says_the_plan_and_starts_nothing(place):
     shown = bench(place, "tiny.yaml", "--dry-run")
     assert "2 runs to train: about" in shown.stdout
     assert "nothing to do" in bench(place, "tiny.yaml", "--only", "seed=0", "--dry-run").stdout
+    # The report is the whole study's, with what is missing in it.
+    assert "2 of 4" in (place / "reports/tiny/index.html").read_text()
 
 
 def test_dry_run_is_quick_and_imports_no_torch(place):
@@ -248,7 +252,9 @@ def test_norm_of_the_users_own(place):
     assert "mylab" in plan
     ids = set(re.findall(r"[0-9a-f]{16}", plan))
     (place / "mylab.py").write_text(OWN.replace("x / 2", "x / 4"))
-    assert len(ids - set(re.findall(r"[0-9a-f]{16}", bench(place, "tiny.yaml", *only, "--dry-run", **where).stdout))) == 1
+    assert (
+        len(ids - set(re.findall(r"[0-9a-f]{16}", bench(place, "tiny.yaml", *only, "--dry-run", **where).stdout))) == 1
+    )
 
 
 @pytest.mark.parametrize(

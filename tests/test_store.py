@@ -176,7 +176,7 @@ def test_full_disk_and_read_only_folder_say_the_remedy(tmp_path, monkeypatch):
 
     store = Store(tmp_path / "results")
     monkeypatch.setattr(store_module.os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left on device.*--results"):
+    with pytest.raises(StoreError, match=r"No space left on device.*--results"):
         store.check_writable()
     with pytest.raises(StoreError, match="No space left"):
         write_json(tmp_path / "a.json", {})

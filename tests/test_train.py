@@ -1,5 +1,6 @@
 """The loop: same seed same weights, stop and resume equals no stop, bit for bit."""
 
+import itertools
 import math
 
 import pytest
@@ -139,7 +140,8 @@ def test_cells_share_data_and_z(tiny, monkeypatch):
 
 def test_an_update_trains_only_its_own_net(tiny, monkeypatch):
     """D's weights move in D's updates and stand still in G's, and the other way round."""
-    from bench import objectives, train as module
+    from bench import objectives
+    from bench import train as module
 
     digests = []
 
@@ -159,7 +161,7 @@ def test_an_update_trains_only_its_own_net(tiny, monkeypatch):
     monkeypatch.setattr(module, "phases", watched)
     run(tiny(), Memory())
     assert [name for name, _, _ in digests] == ["D", "D", "G"] * 6
-    for (name, G, D), (_, next_G, next_D) in zip(digests, digests[1:], strict=False):
+    for (name, G, D), (_, next_G, next_D) in itertools.pairwise(digests):
         assert torch.equal(G, next_G) == (name == "D")
         assert torch.equal(D, next_D) == (name == "G")
 

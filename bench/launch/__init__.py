@@ -17,8 +17,8 @@ from bench.launch.inline import run_inline
 from bench.launch.pool import Pool, cpu_slots, slots
 from bench.launch.watch import Watch
 from bench.orders import Orders
-from bench.setting import Data
-from bench.store import OUTCOMES, Store, write_bytes
+from bench.setting import Data, digest
+from bench.store import OUTCOMES, Store, publish, write_bytes
 
 OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
 
@@ -51,8 +51,12 @@ def unfinished(design: Design, store: Store, orders: Orders, sources: Mapping[Da
     return left
 
 
-def launch(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], executor: str) -> Launched:
+def launch(
+    design: Design, whole: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], executor: str
+) -> Launched:
     """Bring every run of the design to its outcome and scores.
+
+    `whole`: the study's design, of which `design` is what was asked for.
 
     Raises StoreError when the results folder cannot be written or a run's setting was edited.
     """
@@ -63,8 +67,11 @@ def launch(design: Design, store: Store, orders: Orders, sources: Mapping[Data, 
     store.check_writable()
     for run in todo:
         store.run(run.run_id).write_setting(run.setting)
+    runs = design_csv(whole).encode()
     write_bytes(study_dir / "study.yaml", design.study.text.encode())
-    write_bytes(study_dir / "design.csv", design_csv(design).encode())
+    write_bytes(study_dir / "design.csv", runs)
+    # Every list of runs that was ever launched stays: `bench.clean` spares what one of them names.
+    publish(study_dir / "submissions" / f"{digest([run.run_id for run in whole.runs])}.csv", runs)
     orders_path = study_dir / "orders.json"
     orders.write(orders_path)
     code = prepare(todo, store, orders_path, study_dir)

@@ -112,7 +112,7 @@ def test_a_supervised_job_stops_when_its_supervisor_is_gone(make_run):
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(make_run, tmp_path, capfd):
-    folder, orders = make_run(checkpoint_minutes=1e-6)
+    folder, _orders = make_run(checkpoint_minutes=1e-6)
     setting = folder.setting()
     stop = Stop()
     attempt = folder.claim()

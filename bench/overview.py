@@ -79,7 +79,7 @@ def cells(design: Design, states: Mapping[str, RunState]) -> RenderableType:
         runs = [run for run in design.runs if run.cell.name == cell.name]
         counts = collections.Counter(states[run.run_id].status for run in runs)
         ids = Text(" ").join(Text(f"{run.seed}:{run.run_id}", style=STYLES[states[run.run_id].status]) for run in runs)
-        name = Text(short_name(cell, design) + (" (reference)" if cell.name == reference else ""))
+        name = Text(f"{cell.name} (reference)" if cell.name == reference else short_name(cell, design))
         if cell.forced:
             name.append(f"  forced: {cell.forced}", style="yellow")
         left = len(runs) - counts["done"] - counts["diverged"] - counts["running"]
@@ -90,8 +90,10 @@ def cells(design: Design, states: Mapping[str, RunState]) -> RenderableType:
 def short_name(cell: Cell, design: Design) -> str:
     """Name a cell by its levels; with more than three factors, by those in which it differs from the reference."""
     reference = design.study.reference
-    if len(cell.levels) <= 3 or cell.levels == reference:
+    if len(cell.levels) <= 3:
         return cell.name
+    if cell.levels == reference:
+        return "reference"
     return ",".join(f"{factor}={level}" for factor, level in cell.levels.items() if level != reference.get(factor))
 
 

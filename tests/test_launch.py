@@ -16,7 +16,7 @@ from bench.launch import worst
 from bench.launch.inline import run_inline
 from bench.launch.pool import Pool, gpus, slots
 from bench.launch.watch import Watch
-from bench.store import Store
+from bench.store import RunState, Store, read_json, write_json
 
 
 def pool_of(tmp_path, orders, names, places=2, retries=0):
@@ -84,7 +84,7 @@ import sys
 from pathlib import Path
 from bench.launch.pool import Pool, slots
 from bench.launch.watch import Watch
-from bench.store import Store
+from bench.store import RunState, Store, read_json, write_json
 root, orders, ids = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 print(Pool(Store(root), orders, slots(2, 1, 1), 0, Watch(dict.fromkeys(ids, 'x'), 0)).run(ids))
 """
@@ -138,6 +138,30 @@ def test_two_drivers_share_the_work(make_run, tmp_path, monkeypatch):
         assert driver.returncode == 0
     trained = [sum((f.attempt(n) / "train.jsonl").exists() for n in f.attempts()) for f, _ in runs]
     assert trained == [1, 1, 1, 1]
+
+
+def test_a_terminal_sees_progress_and_ends(tmp_path):
+    """On a terminal: a row for each running run, with its share and rate, and the time to go."""
+    console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None)
+    folder = tmp_path / "1"
+    write_json(folder / "alive", {"step": 30, "steps": 40, "kimg": 6.0, "images_per_second": 321.0, "loss_D": -1.25})
+    with Watch({"a": "bn, seed 0", "b": "adain, seed 0", "c": "in, seed 0"}, 1, console) as watch:
+        watch.tick([("b", folder), ("c", tmp_path / "2")])
+        watch.finished("a", RunState("done", 1, trained={"kimg": 8.0, "images_per_second": 400.0}), 0, False)
+        watch.finished("b", RunState("diverged", 1, "the loss of D is not finite at step 3", {}), 0, False)
+        watch.finished("c", RunState("stopped", 1, "stopped by SIGTERM"), 75, False)
+        assert watch.done == 3
+        shown = Console(file=StringIO(), width=120)
+        shown.print(watch._table({"b": read_json(folder / "alive") or {}, "c": {}}))
+    table = shown.file.getvalue()
+    assert "3 of 3 runs have an outcome" in table
+    assert "6.0 kimg" in table
+    assert "321 img/s" in table
+    assert "D -1.25" in table
+    assert "starting" in table
+    said = console.file.getvalue()
+    for part in ("✓ bn, seed 0  done  8 kimg, 400 img/s", "✗ adain, seed 0  diverged", "not finite", "it can go on"):
+        assert part in said
 
 
 def test_places_on_cpu_and_gpu(monkeypatch):

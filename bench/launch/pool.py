@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.launch.watch import Watch
-from bench.store import RunFolder, Store
+from bench.store import RunFolder, Store, StoreError
 
 OK, BAD_INPUT, STOPPED = 0, 2, 75
 POLL_S = 0.1
@@ -138,7 +138,8 @@ class Pool:
         self.free.append(child.slot)
         if child.process.stdin is not None:
             child.process.stdin.close()
-        child.folder.end(child.attempt, code, how_it_died(code, child.folder))
+        with contextlib.suppress(StoreError):  # a full disk must not take the other runs along
+            child.folder.end(child.attempt, code, how_it_died(code, child.folder))
         self.codes[child.run_id] = code
         self.tries[child.run_id] += 1
         again = code not in (OK, BAD_INPUT, STOPPED) and not self.signals and self.tries[child.run_id] <= self.retries
@@ -162,7 +163,7 @@ class Pool:
             for number, handler in before:
                 signal.signal(number, handler)
             for child in self.children:
-                child.process.kill()
+                child.process.terminate()
 
 
 def how_it_died(code: int, folder: RunFolder) -> str:

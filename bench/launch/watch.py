@@ -27,7 +27,7 @@ class Watch:
 
     def __init__(self, names: Mapping[str, str], done: int, console: Console | None = None) -> None:
         self.console = console or Console()
-        self.names, self.done, self.failed = names, done, 0
+        self.names, self.done = names, done
         self.started = time.monotonic()
         self._shown = 0.0
         self._finished_here = 0
@@ -73,8 +73,9 @@ class Watch:
                 (state.status, "bold"),
                 f"  {state.cause or detail}",
             )
+        elif state.status == "stopped":
+            line = Text.assemble(("◦ ", "magenta"), f"{self.names[run_id]}  ", ("stopped", "bold"), "  it can go on")
         else:
-            self.failed += not again
             why = state.cause or "see its log"
             line = Text.assemble(
                 ("! ", "red"), f"{self.names[run_id]}  ", (state.status, "bold"), f"  exit code {code}: {why}"

@@ -1,0 +1,66 @@
+"""On a CUDA device: resume is exact, runs repeat, and one step agrees with the CPU's.  `pytest -m gpu`."""
+
+import pytest
+import torch
+from test_train import FORMS, Memory, images, run
+
+from bench.models import build
+from bench.objectives import Nets, phases
+from bench.schedule import schedule
+from bench.train import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def run_on_gpu(setting, keeper):
+    return train(setting, images(), schedule(setting, 20), keeper, "cuda")
+
+
+@pytest.fixture(autouse=True)
+def deterministic(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_stop_and_resume_equals_no_stop(tiny, form):
+    setting = tiny(**FORMS[form])
+    whole, parts = Memory(), Memory(stop_after=3)
+    expected = run_on_gpu(setting, whole)
+    assert run_on_gpu(setting, parts).status == "stopped"
+    resumed = run_on_gpu(setting, Memory(checkpoint=parts.checkpoint))
+    assert resumed.weights == expected.weights
+
+
+def test_same_run_twice(tiny):
+    assert run_on_gpu(tiny(), Memory()).weights == run_on_gpu(tiny(), Memory()).weights
+
+
+def test_initial_weights_are_those_of_the_cpu(tiny):
+    assert run(tiny(train__g_steps=1), Memory()).status == "done"
+    here, there = build(tiny())[0], build(tiny())[0].cuda()
+    for one, other in zip(here.parameters(), there.parameters(), strict=True):
+        assert torch.equal(one, other.cpu())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_losses_agree_with_the_cpu(tiny, form):
+    """Same weights, same batch: each phase's loss to float tolerance."""
+    setting = tiny(**FORMS[form])
+    batch = {
+        "real": images(4).float() / 127.5 - 1,
+        "z": torch.linspace(-1, 1, 4 * setting.z_dim).view(4, -1),
+        "gp_alpha": torch.full((4, 1, 1, 1), 0.3),
+    }
+    for phase in range(2):
+        losses = []
+        for device in ("cpu", "cuda"):
+            nets = Nets(*(net.to(device).train() for net in build(setting)))
+            on_device = {key: value.to(device) for key, value in batch.items()}
+            losses.append(float(phases(setting)[phase].loss(nets, on_device)[0]))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-5)

@@ -40,11 +40,6 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
 
 
-def data_root() -> Path:
-    """Where downloaded sets lie: $BENCH_DATA, else ./data."""
-    return Path(os.environ.get("BENCH_DATA", "data")).resolve()
-
-
 def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Design, Store]:
     """Load, resolve and expand the study that the arguments name; `whole`: without --only and --limit.
 
@@ -56,7 +51,7 @@ def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Desi
     if many and not given.yes:
         raise study.StudyError([study.Problem(str(loaded.path), "", f"{many}: if you mean it, say --yes")])
     only, limit = ((), None) if whole else (given.only, given.limit)
-    return expand(loaded, root=data_root(), cache=store.cache, only=only, limit=limit), store
+    return expand(loaded, root=datasets.data_root(), cache=store.cache, only=only, limit=limit), store
 
 
 def sources_of(design: Design) -> dict[Data, Source]:
@@ -68,7 +63,7 @@ def sources_of(design: Design) -> dict[Data, Source]:
     for run in design.runs:
         data = run.setting.data
         if data not in sources:
-            sources[data] = datasets.describe(data, data_root())
+            sources[data] = datasets.describe(data, datasets.data_root())
         datasets.check_batch(sources[data], run.setting.train.batch)
     for cell in {run.cell.name: run for run in design.runs}.values():
         try:
@@ -83,7 +78,7 @@ def orders_of(design: Design) -> Orders:
     asked = design.study
     folder = asked.fixed.get("data.folder")
     return Orders(
-        data_root=data_root(),
+        data_root=datasets.data_root(),
         folder=Path(folder).resolve() if folder else None,
         metrics=asked.metrics,
         evaluate=asked.evaluate,

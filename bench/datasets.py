@@ -10,6 +10,7 @@ This module imports neither torch nor numpy: a plan asks it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,11 @@ class Source:
     where: str
     """Where files may be put."""
     present: bool
+
+
+def data_root() -> Path:
+    """Where downloaded sets lie: $BENCH_DATA, else ./data."""
+    return Path(os.environ.get("BENCH_DATA", "data")).resolve()
 
 
 def describe(data: Data, root: Path) -> Source:

@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 from bench import datasets, protocol, stats
-from bench.command import data_root
 from bench.design import Design, Run
 from bench.setting import Data, digest
 from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes
@@ -137,7 +136,7 @@ class _Sources:
     def __call__(self, data: Data) -> datasets.Source:
         key = data.model_dump_json()
         if key not in self._known:
-            self._known[key] = datasets.describe(data, data_root())
+            self._known[key] = datasets.describe(data, datasets.data_root())
         return self._known[key]
 
 

@@ -47,6 +47,13 @@ def bench(place, *arguments, command="run", **environment):
     )
 
 
+def trained(place, *arguments, **environment):
+    """Run in one process, which imports torch once."""
+    shown = bench(place, "tiny.yaml", "--executor", "inline", *arguments, **environment)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    return shown
+
+
 def files(folder):
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
@@ -89,7 +96,7 @@ def test_dry_run_says_the_plan_and_starts_nothing(place):
     assert "unknown until the first run" in shown.stdout
     assert len(re.findall(r"\b[01]:[0-9a-f]{16}\b", shown.stdout)) == 4
     assert not (place / "results").exists()
-    assert bench(place, "tiny.yaml", "--only", "seed=0").returncode == 0
+    trained(place, "--only", "seed=0")
     shown = bench(place, "tiny.yaml", "--dry-run")
     assert "2 runs to train: about" in shown.stdout
     assert "nothing to do" in bench(place, "tiny.yaml", "--only", "seed=0", "--dry-run").stdout
@@ -110,7 +117,7 @@ def test_dry_run_is_quick_and_imports_no_torch(place):
 
 
 def test_a_shared_cell_shares_the_run(place):
-    assert bench(place, "tiny.yaml", "--only", "g_norm=bn,seed=0").returncode == 0
+    trained(place, "--only", "g_norm=bn,seed=0")
     other = STUDY.replace("study: tiny", "study: other").replace("[bn, adain]", "[bn, in]")
     (place / "other.yaml").write_text(other)
     shown = bench(place, "other.yaml", "--dry-run", "--only", "g_norm=bn,seed=0")
@@ -137,7 +144,7 @@ def test_interrupted_study_goes_on(place):
 
 def test_status_in_words_and_json(place):
     assert "4 runs: 4 missing" in bench(place, "tiny.yaml", command="status").stdout
-    assert bench(place, "tiny.yaml", "--limit", "1").returncode == 0
+    trained(place, "--limit", "1")
     words = bench(place, "tiny.yaml", command="status").stdout
     assert "1 done" in words
     assert "3 missing" in words
@@ -146,7 +153,7 @@ def test_status_in_words_and_json(place):
 
 
 def test_clean_lists_and_deletes_only_what_is_asked(place):
-    assert bench(place, "tiny.yaml", "--only", "seed=0").returncode == 0
+    trained(place, "--only", "seed=0")
     runs = place / "results" / "runs"
     kept = files(runs)
     orphan = runs / ("0" * 16)
@@ -245,9 +252,7 @@ def test_norm_of_the_users_own(place):
     (place / "mylab.py").write_text(OWN)
     where = {"PYTHONPATH": str(place)}
     only = ("--set", "factors={g_norm: [bn, 'mylab:Half']}", "--only", "seed=0")
-    done = bench(place, "tiny.yaml", *only, **where)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 runs: 2 done" in done.stdout
+    assert "2 runs: 2 done" in trained(place, *only, **where).stdout
     plan = bench(place, "tiny.yaml", *only, "--dry-run", **where).stdout
     assert "mylab" in plan
     ids = set(re.findall(r"[0-9a-f]{16}", plan))
@@ -290,7 +295,7 @@ def test_results_folder_that_cannot_be_written(place):
 
 
 def test_edited_setting_is_refused(place):
-    assert bench(place, "tiny.yaml", "--limit", "1").returncode == 0
+    trained(place, "--limit", "1")
     path = next(place.glob("results/runs/*/setting.json"))
     path.write_text(path.read_text().replace('"z_dim": 8', '"z_dim": 9'))
     shutil.rmtree(path.parent / "scores")

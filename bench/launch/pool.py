@@ -138,8 +138,11 @@ class Pool:
         self.free.append(child.slot)
         if child.process.stdin is not None:
             child.process.stdin.close()
+        reason = how_it_died(code, child.folder)
+        if self.signals and code in (-signal.SIGTERM, -signal.SIGKILL):
+            code = STOPPED  # by us: before it could listen, or at the second signal
         with contextlib.suppress(StoreError):  # a full disk must not take the other runs along
-            child.folder.end(child.attempt, code, how_it_died(code, child.folder))
+            child.folder.end(child.attempt, code, reason)
         self.codes[child.run_id] = code
         self.tries[child.run_id] += 1
         again = code not in (OK, BAD_INPUT, STOPPED) and not self.signals and self.tries[child.run_id] <= self.retries

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from bench.setting import Data, OwnName, PositiveInt, Strict, digest
 
-ExtractorName = Literal["auto", "inception", "classifier", "random"]
+ExtractorName = Literal["auto", "inception", "dinov2", "classifier", "random"]
 Part = Literal["train", "held_out", "test"]
 ResizeMode = Literal["clean", "legacy_pytorch", "legacy_tensorflow"]
 
@@ -32,7 +32,7 @@ class Evaluate(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Draws the evaluation z, SWD's directions and patch positions, KID's subsets."""
     extractor: ExtractorName | OwnName = "auto"
-    """Features for fd, is, kid and prdc; `auto`: `classifier` with two classes or more, else `random`.
+    """Features for fd, is, kid, prdc and modes; `auto`: `classifier` with two classes or more, else `random`.
     `fid` always reads Inception."""
     batch: PositiveInt = 64
     """Images in one pass of G and of the extractor."""
@@ -80,8 +80,9 @@ METRICS: dict[str, Metric] = {
     "is": Metric("Inception score", "higher", "raw", "", 1, (*_FEATURES, "is_splits")),
     "kid": Metric("KID × 10³", "lower", "raw", "10⁻³", 1, (*_FEATURES, "kid_subsets", "kid_subset_size")),
     "prdc": Metric("precision, recall, density, coverage", "higher", "raw", "", 1, (*_FEATURES, "prdc_k")),
-    "swd": Metric("SWD × 10³", "lower", "log", "10⁻³", 1),
-    "ms_ssim": Metric("MS-SSIM between fakes", "reference", "raw", "", 1),
+    "modes": Metric("modes found", "higher", "raw", "classes", 1, _FEATURES),
+    "swd": Metric("SWD × 10³", "lower", "log", "10⁻³", 2),
+    "ms_ssim": Metric("MS-SSIM between fakes", "reference", "raw", "", 2),
     "colour": Metric("colour distance", "lower", "log", "grey levels", 1),
 }
 """What `metrics:` of a study may name."""
@@ -96,6 +97,8 @@ _VALUES: dict[str, Metric] = {
     r"recall.*": METRICS["prdc"]._replace(label="recall"),
     r"density.*": METRICS["prdc"]._replace(label="density", direction="reference"),
     r"coverage.*": METRICS["prdc"]._replace(label="coverage"),
+    r"modes.*": METRICS["modes"],
+    r"reverse_kl.*": METRICS["modes"]._replace(label="reverse KL", direction="lower", unit="nats"),
     r"swd": METRICS["swd"],
     r"swd_\d+": METRICS["swd"],
     r"ms_ssim_\d+s": METRICS["ms_ssim"],

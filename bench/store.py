@@ -15,11 +15,11 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from bench.setting import Setting, identity, resolved, run_id, unflatten
 
@@ -53,7 +53,11 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+Content = bytes | Callable[[IO[bytes]], object]
+"""What a file shall hold, or what writes it into the open file: large content is never held as a whole."""
+
+
+def write_bytes(path: Path, content: Content) -> None:
     """Replace `path` atomically: temporary name, fsync, rename.  Raises StoreError."""
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +70,7 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def publish(path: Path, content: bytes) -> bool:
+def publish(path: Path, content: Content) -> bool:
     """Create `path` with `content` unless it is there already; say whether this call created it."""
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,15 +89,15 @@ def publish_json(path: Path, content: Any) -> bool:
     return publish(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _write_temporary(path: Path, content: bytes) -> Path:
+def _write_temporary(path: Path, content: Content) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o644)
-            file.write(content)
+            file.write(content) if isinstance(content, bytes) else content(file)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)

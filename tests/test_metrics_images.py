@@ -6,11 +6,11 @@ import scipy.ndimage
 import scipy.signal
 import scipy.stats
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bench.metrics import MetricError, colour_distance, colour_moments, ms_ssim, swd
+from bench.metrics import MetricError, colour_distance, colour_moments, l1, ms_ssim, psnr, ssim, swd
 from bench.metrics.ms_ssim import C1, C2, WEIGHTS, scales, shuffled_pairs, stream_pairs
-from bench.metrics.swd import directions, laplacian_pyramid, levels, patches, sliced_distance, standardise
+from bench.metrics.swd import directions, draw_places, levels, patches, sliced_distance, split_level, standardise
 
 
 def photos(n: int, size: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
@@ -40,16 +40,16 @@ def test_pyramid_equals_progan_s_convolutions():
     images = photos(2, 64)
     binomial = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256.0
     current = images.double().numpy()
-    found = laplacian_pyramid(images)
-    for side in (64, 32):
+    ours = images
+    for _ in range(2):
         down = scipy.ndimage.convolve(current, binomial[None, None], mode="mirror")[:, :, ::2, ::2]
         spread = np.zeros_like(current)
         spread[:, :, ::2, ::2] = down
         detail = current - scipy.ndimage.convolve(spread, 4 * binomial[None, None], mode="mirror")
-        assert np.abs(found[side].numpy() - detail).max() < 1e-3
+        found, ours = split_level(ours)
+        assert np.abs(found.numpy() - detail).max() < 1e-3
+        assert np.abs(ours.numpy() - down).max() < 1e-3
         current = down
-    assert np.abs(found[16].numpy() - current).max() < 1e-3
-    assert list(found) == [64, 32, 16]
 
 
 def test_directions_are_unit_and_a_tiled_grey_patch_projects_alike():
@@ -120,21 +120,23 @@ def test_swd_of_grey_equals_swd_of_its_rgb_copy():
 
 
 def test_patches_are_cut_where_their_seed_says_and_reach_every_border():
-    place = torch.arange(16.0 * 16).view(1, 1, 16, 16).repeat(50, 1, 1, 1)
-    cut = patches(place, 3, "swd.real")
-    assert cut.shape == (50 * 128, 1, 7, 7)
-    corners = cut[:, 0, 0, 0].long()
+    place = torch.arange(16.0 * 16).view(1, 1, 16, 16).repeat(50, 2, 1, 1)
+    places = draw_places(50, 16, 3, "swd.real")
+    cut = patches(place, places).view(-1, 2, 7, 7)
+    assert cut.shape == (50 * 128, 2, 7, 7)
+    corners = cut[:, 1, 0, 0].long()
+    assert torch.equal(corners, (places[0] * 16 + places[1]).flatten())
     assert set((corners // 16).tolist()) == set(range(10))
     assert set((corners % 16).tolist()) == set(range(10))
-    assert torch.equal(cut, patches(place, 3, "swd.real"))
-    assert not torch.equal(cut, patches(place, 4, "swd.real"))
-    assert not torch.equal(cut[:128], cut[128:256])
+    assert torch.equal(places, draw_places(50, 16, 3, "swd.real"))
+    assert not torch.equal(places, draw_places(50, 16, 4, "swd.real"))
+    assert not torch.equal(places[:, 0], places[:, 1])
     inside = cut[0, 0] - cut[0, 0, 0, 0]
     assert torch.equal(inside, (torch.arange(7.0)[:, None] * 16 + torch.arange(7.0)))
 
 
 def test_standardised_patches_have_mean_zero_and_sd_one_in_each_channel():
-    rows = standardise(photos(300, 7).float()).view(300, 3, 49)
+    rows = standardise(photos(300, 7).float().flatten(1), 3).view(300, 3, 49)
     assert rows.mean(dim=(0, 2)).abs().max() < 1e-5
     assert (rows.std(dim=(0, 2), correction=0) - 1).abs().max() < 1e-5
 
@@ -144,6 +146,8 @@ def test_flat_or_unequal_sets_have_no_swd_and_input_is_left_alone():
     before = real.clone()
     with pytest.raises(MetricError, match="flat colour"):
         swd(real, torch.full_like(real, 7))
+    with pytest.raises(MetricError, match="flat colour"):
+        swd(photos(10, 64), torch.full((10, 3, 64, 64), 113, dtype=torch.uint8))
     with pytest.raises(MetricError, match="one shape"):
         swd(real, real[:5])
     with pytest.raises(TypeError, match="uint8"):
@@ -177,7 +181,8 @@ def test_one_scale_equals_scikit_image():
             *(x[index, 0].double().numpy() for x in (a, b)),
             gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, full=True,
         )  # fmt: skip
-        assert float(found[index]) == pytest.approx(max(full[5:-5, 5:-5].mean(), 0), abs=1e-9)
+        assert float(found[index]) == pytest.approx(max(full[5:-5, 5:-5].mean(), 0), abs=2e-6)
+        assert float(ssim(a, b)[index]) == pytest.approx(full[5:-5, 5:-5].mean(), abs=2e-6)
 
 
 def reference_ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -210,7 +215,7 @@ def test_five_scales_equal_the_definition_by_direct_correlation(size):
     a, b = photos(3, size), photos(3, size, seed=1)
     b[0] = (a[0].float() * 0.8 + 20).to(torch.uint8)
     expected = [reference_ms_ssim(*(x[index].permute(1, 2, 0).double().numpy() for x in (a, b))) for index in range(3)]
-    assert ms_ssim(a, b).numpy() == pytest.approx(np.array(expected), abs=1e-9)
+    assert ms_ssim(a, b).numpy() == pytest.approx(np.array(expected), abs=2e-6)
 
 
 def test_equals_pytorch_msssim_where_that_is_defined():
@@ -220,6 +225,30 @@ def test_equals_pytorch_msssim_where_that_is_defined():
     b = (a.float() + 25 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 255).byte()
     expected = theirs(a.double(), b.double(), data_range=255, size_average=False)
     assert torch.allclose(ms_ssim(a, b), expected, atol=2e-6)
+
+
+def test_psnr_and_l1_equal_scikit_image_and_hand_counts():
+    a, b = photos(3, 20), photos(3, 20, seed=1)
+    b[0] = a[0]
+    expected = [
+        peak_signal_noise_ratio(x.numpy(), y.numpy(), data_range=255) for x, y in zip(a[1:], b[1:], strict=True)
+    ]
+    assert psnr(a, b)[1:].numpy() == pytest.approx(expected, rel=1e-12)
+    assert float(psnr(a, b)[0]) == float("inf")
+    black = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    white = black + torch.tensor([255, 100], dtype=torch.uint8).view(2, 1, 1, 1)
+    assert l1(black, white).tolist() == [255, 100]
+    assert l1(white, black).tolist() == [255, 100]
+    assert float(psnr(black, white)[0]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("metric", [psnr, l1, ssim, ms_ssim])
+def test_pairs_must_be_images_of_one_shape(metric):
+    a = photos(2, 16)
+    with pytest.raises(TypeError, match="uint8"):
+        metric(a, a.float())
+    with pytest.raises(MetricError, match="one shape"):
+        metric(a, photos(2, 20))
 
 
 def test_opposite_images_are_clipped_at_zero_and_never_nan():

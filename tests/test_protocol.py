@@ -26,7 +26,7 @@ def changed(**knobs):
     return {name for name in ALL if before[name] != after[name]}
 
 
-FEATURES = {"fd", "fid_infinity", "is", "kid", "prdc"}
+FEATURES = {"fd", "fid_infinity", "is", "kid", "prdc", "modes"}
 
 
 @pytest.mark.parametrize(

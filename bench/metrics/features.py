@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,17 +44,24 @@ class Features:
     """[N, classes]"""
 
 
-def extract(extractor: Extractor, images: Tensor, batch: int, device: torch.device | str = "cpu") -> Features:
+def extract(
+    extractor: Extractor,
+    images: Tensor,
+    batch: int,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Features:
     """Run uint8 images [N, C, H, W] through an extractor, `batch` at a time, on `device`; the last is filled up.
 
-    A fixed shape keeps an image's features the same wherever it stands in the stream.  Raises MetricError when a
-    feature or logit is not finite, TypeError when images are not uint8.
+    A fixed shape keeps an image's features the same wherever it stands in the stream.  `progress` is told how many
+    images each batch has done.  Raises MetricError when a feature or logit is not finite, TypeError when images are
+    not uint8.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
     if not len(images):
         raise MetricError("there are no images")
-    features, logits = [], []
+    rows = _Rows(len(images), f"features of {extractor.name}"), _Rows(len(images), f"logits of {extractor.name}")
     # TF32 would leave ten bits of a feature.
     with torch.no_grad(), torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
         for start in range(0, len(images), batch):
@@ -61,21 +69,35 @@ def extract(extractor: Extractor, images: Tensor, batch: int, device: torch.devi
             full = block
             if len(block) < batch:
                 full = torch.cat([block, block[-1:].expand(batch - len(block), -1, -1, -1)])
-            seen, told = extractor(full.to(device))
-            features.append(seen[: len(block)].float().cpu().numpy())
-            if told is not None:
-                logits.append(told[: len(block)].float().cpu().numpy())
-    return Features(
-        _finite(np.concatenate(features), f"features of {extractor.name}"),
-        _finite(np.concatenate(logits), f"logits of {extractor.name}") if logits else None,
-    )
+            for kept, seen in zip(rows, extractor(full.to(device)), strict=True):
+                if seen is not None:
+                    kept.add(start, seen[: len(block)].float().cpu().numpy())
+            if progress:
+                progress(len(block))
+    features, logits = rows
+    return Features(features.whole(), None if logits.made is None else logits.whole())
 
 
-def _finite(rows: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    bad = int((~np.isfinite(rows)).any(axis=1).sum())
-    if bad:
-        raise MetricError(f"{what}: not finite for {bad} of {len(rows)} images")
-    return rows
+class _Rows:
+    """Rows of one kind, written where they belong as they come: nothing is held twice."""
+
+    def __init__(self, n: int, what: str) -> None:
+        self.n, self.what = n, what
+        self.made: NDArray[np.float32] | None = None
+        self.bad = 0
+
+    def add(self, start: int, rows: NDArray[np.float32]) -> None:
+        if self.made is None:
+            self.made = np.empty((self.n, rows.shape[1]), np.float32)
+        self.made[start : start + len(rows)] = rows
+        self.bad += int((~np.isfinite(rows)).any(axis=1).sum())
+
+    def whole(self) -> NDArray[np.float32]:
+        """All rows.  Raises MetricError when one is not finite."""
+        assert self.made is not None
+        if self.bad:
+            raise MetricError(f"{self.what}: not finite for {self.bad} of {self.n} images")
+        return self.made
 
 
 def weights_digest(module: torch.nn.Module) -> str:

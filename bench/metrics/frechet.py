@@ -2,8 +2,8 @@
 
 d² = |m₁ − m₂|² + tr S₁ + tr S₂ − 2 tr (S₁S₂)^½, all in float64, with no matrix square root and nothing complex:
 tr (S₁S₂)^½ is the sum of the singular values of F₁F₂ᵀ for any factors Fᵢ with S = FᵀF.  With fewer images than
-dimensions the factors are the centred features themselves; else F₁ is the reference's root, made once by eigh,
-and the singular values are the roots of the eigenvalues of the symmetric F₁S₂F₁ᵀ.
+dimensions the factors are the centred features themselves; else F₁ is the reference's root, made once by Cholesky
+or eigh, and the singular values are the roots of the eigenvalues of the symmetric F₁S₂F₁ᵀ.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from bench.metrics.failure import MetricError
 
 Array = NDArray[np.float64]
+BLOCK = 4096
+"""Rows at a time: features of many images are never held in float64 as a whole."""
+SOUND = 1e-9
+"""Least pivot of a Cholesky root over its largest; below it, null directions may hide among rounding."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,45 @@ def gaussian(features: NDArray[np.floating]) -> Gaussian:
     n, d = features.shape
     if n < 2:
         raise MetricError(f"a covariance needs two images, there are {n}")
-    wide = features.astype(np.float64)
-    mean = wide.mean(axis=0)
-    wide -= mean
     if n <= d:
+        wide = features.astype(np.float64)
+        mean = wide.mean(axis=0)
+        wide -= mean
         return Gaussian(n, mean, wide / np.sqrt(n - 1), None)
-    return Gaussian(n, mean, None, wide.T @ wide / (n - 1))
+    parts = [features[start : start + BLOCK] for start in range(0, n, BLOCK)]
+    mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in parts], axis=0) / n
+    covariance = np.zeros((d, d))
+    for part in parts:
+        centred = part - mean
+        covariance += centred.T @ centred
+    return Gaussian(n, mean, None, covariance / (n - 1))
 
 
 def with_root(fitted: Gaussian) -> Gaussian:
     """Give a reference its factor, so that each later distance pays one eigvalsh.
 
-    Directions in which the reference does not vary (eigenvalues below d·eps of the largest) leave the factor: they
-    add nothing to the trace term, and their rounding would.
+    Cholesky where it is well conditioned.  Else by eigh: directions in which the reference does not vary
+    (eigenvalues below d·eps of the largest) leave the factor; they add nothing to the trace term, and their rounding
+    would.
     """
     if fitted.factor is not None:
         return fitted
     assert fitted.covariance is not None
-    values, vectors = np.linalg.eigh(fitted.covariance)
-    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
-    root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+    root = _cholesky(fitted.covariance)
+    if root is None:
+        values, vectors = np.linalg.eigh(fitted.covariance)
+        kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
+        root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
     return Gaussian(fitted.n, fitted.mean, root, fitted.covariance)
+
+
+def _cholesky(covariance: Array) -> Array | None:
+    try:
+        lower = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.diagonal(lower)
+    return lower.T if pivots.min() > SOUND**0.5 * pivots.max() else None
 
 
 def frechet_distance(reference: Gaussian, other: Gaussian) -> float:

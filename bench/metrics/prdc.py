@@ -1,7 +1,7 @@
 """Precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and coverage (Naeem et al. 2020).
 
-The latter: arXiv 2002.09797.  Distances are Euclidean, in float64, compared strictly, and made in blocks of rows:
-memory is O(n · block).
+The latter: arXiv 2002.09797.  Distances are Euclidean, in float64, compared strictly, and made in tiles: memory
+beside the features does not grow with the sets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench.metrics.failure import MetricError
 
 Array = NDArray[np.float64]
-BLOCK = 1024
+TILE = 2048
+"""Rows and columns of distances at a time."""
 
 
 def prdc(real: NDArray[np.floating], fake: NDArray[np.floating], k: int = 5) -> dict[str, float]:
@@ -26,16 +27,15 @@ def prdc(real: NDArray[np.floating], fake: NDArray[np.floating], k: int = 5) -> 
     """
     if min(len(real), len(fake)) <= k:
         raise MetricError(f"k = {k} neighbours need {k + 1} images of each set: {len(real)} real, {len(fake)} fake")
-    wide_real, wide_fake = real.astype(np.float64), fake.astype(np.float64)
-    real_radius, fake_radius = _radii(wide_real, k), _radii(wide_fake, k)
+    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     balls_around_fake = np.zeros(len(fake), dtype=np.int64)
     recalled = np.zeros(len(real), dtype=bool)
     covered = np.zeros(len(real), dtype=bool)
-    for rows, squared in _squared_distances(wide_real, wide_fake):
+    for rows, columns, squared in _squared_distances(real, fake):
         inside = squared < real_radius[rows, None]
-        balls_around_fake += inside.sum(axis=0)
-        covered[rows] = inside.any(axis=1)
-        recalled[rows] = (squared < fake_radius[None, :]).any(axis=1)
+        balls_around_fake[columns] += inside.sum(axis=0)
+        covered[rows] |= inside.any(axis=1)
+        recalled[rows] |= (squared < fake_radius[columns]).any(axis=1)
     return {
         "precision": float((balls_around_fake > 0).mean()),
         "recall": float(recalled.mean()),
@@ -44,19 +44,35 @@ def prdc(real: NDArray[np.floating], fake: NDArray[np.floating], k: int = 5) -> 
     }
 
 
-def _squared_distances(a: Array, b: Array) -> Iterator[tuple[slice, Array]]:
-    norms = np.square(b).sum(axis=1)
-    for start in range(0, len(a), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(a)))
-        block = a[rows]
-        squared = np.square(block).sum(axis=1)[:, None] + norms - 2.0 * block @ b.T
-        yield rows, np.maximum(squared, 0.0, out=squared)
+def _squared_distances(
+    a: NDArray[np.floating], b: NDArray[np.floating], *, half: bool = False
+) -> Iterator[tuple[slice, slice, Array]]:
+    """Yield tiles (rows of a, rows of b, squared distances); `half`: a is b, no tiles below the diagonal."""
+    for start in range(0, len(a), TILE):
+        rows = slice(start, min(start + TILE, len(a)))
+        x = a[rows].astype(np.float64)
+        x_norms = np.square(x).sum(axis=1)[:, None]
+        for other in range(start if half else 0, len(b), TILE):
+            columns = slice(other, min(other + TILE, len(b)))
+            y = b[columns].astype(np.float64)
+            squared = x_norms + np.square(y).sum(axis=1) - 2.0 * (x @ y.T)
+            yield rows, columns, np.maximum(squared, 0.0, out=squared)
 
 
-def _radii(features: Array, k: int) -> Array:
+def _radii(features: NDArray[np.floating], k: int) -> Array:
     """Squared distance of each row to its k-th neighbour, itself not counted."""
-    radii = np.empty(len(features))
-    for rows, squared in _squared_distances(features, features):
-        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = 0.0
-        radii[rows] = np.partition(squared, k, axis=1)[:, k]
-    return radii
+    nearest = np.full((len(features), k + 1), np.inf)
+    for rows, columns, squared in _squared_distances(features, features, half=True):
+        if rows == columns:
+            np.fill_diagonal(squared, 0.0)
+        else:
+            nearest[columns] = _smallest(nearest[columns], squared.T, k)
+        nearest[rows] = _smallest(nearest[rows], squared, k)
+    return nearest.max(axis=1)
+
+
+def _smallest(known: Array, more: Array, k: int) -> Array:
+    """Keep the k + 1 smallest of each row."""
+    both = np.concatenate([known, more], axis=1)
+    both.partition(k, axis=1)
+    return both[:, : k + 1]

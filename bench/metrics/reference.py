@@ -7,12 +7,12 @@ that find it missing at the same time make the same content; the first to publis
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,15 @@ log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
 
 
-def kept(cache: Path, kind: str, content: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+def kept(cache: Path | None, kind: str, content: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """Return the arrays that `content` (JSON-able: all that they depend on) names; make and keep them if need be.
 
-    They lie in `<cache>/<kind>/<digest of content>.npz`.  A file that fails its checksum is made anew, with a
-    warning.  Raises what `make` raises, and StoreError when the cache cannot be written.
+    They lie in `<cache>/<kind>/<digest of content>.npz`; without a cache they are made and not kept.  A file that
+    fails its checksum is made anew, with a warning.  Raises what `make` raises, and StoreError when the cache cannot
+    be written.
     """
+    if cache is None:
+        return make()
     path = cache / kind / f"{digest(content, 24)}.npz"
     found = _read(path)
     if found is not None:
@@ -39,10 +42,9 @@ def kept(cache: Path, kind: str, content: Mapping[str, Any], make: Callable[[], 
     if torn:
         log.warning("%s: damaged; made again", path)
     made = make()
-    packed = _pack(made)
     if torn:
-        write_bytes(path, packed)
-    elif not publish(path, packed):
+        write_bytes(path, partial(_write, made))
+    elif not publish(path, partial(_write, made)):
         return _read(path) or made
     return made
 
@@ -50,23 +52,21 @@ def kept(cache: Path, kind: str, content: Mapping[str, Any], make: Callable[[], 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
     hashed = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         hashed.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        hashed.update(array.tobytes())
+        hashed.update(array.reshape(-1).view(np.uint8).data)
     return hashed.hexdigest()
 
 
-def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{**arrays, "sha256": np.array(_checksum(arrays))})
-    return buffer.getvalue()
+def _write(arrays: Mapping[str, NDArray[Any]], file: IO[bytes]) -> None:
+    np.savez(file, allow_pickle=False, **{**arrays, "sha256": np.array(_checksum(arrays))})
 
 
 def _read(path: Path) -> Arrays | None:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         said = str(arrays.pop("sha256"))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
         return None
     return arrays if said == _checksum(arrays) else None

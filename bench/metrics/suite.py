@@ -20,9 +20,10 @@ from bench.metrics.features import Features
 from bench.metrics.frechet import Gaussian, frechet_distance, frechet_infinity, gaussian, with_root
 from bench.metrics.inception_score import inception_score
 from bench.metrics.kid import kernel_distance
+from bench.metrics.labels import modes, reverse_kl
 from bench.metrics.ms_ssim import ms_ssim, scales, shuffled_pairs, stream_pairs
 from bench.metrics.prdc import prdc
-from bench.metrics.swd import levels, swd
+from bench.metrics.swd import IMAGES, levels, swd
 from bench.protocol import count_label
 
 Settings = Mapping[str, Any]
@@ -39,16 +40,33 @@ class Side:
         real: bool,
         fit: Callable[[Settings], Gaussian] | None = None,
     ) -> None:
-        self.images = images
-        """uint8 [N, C, H, W]"""
+        self._images = images
+        self._index: Tensor | None = None
         self.real = real
         self._make = features
         self._fit = fit or self._fitted
         self._features: dict[tuple[Any, ...], Features] = {}
         self._gaussians: dict[tuple[Any, ...], Gaussian] = {}
 
+    @property
+    def images(self) -> Tensor:
+        """uint8 [N, C, H, W]"""
+        if self._index is not None:
+            self._images, self._index = self._images[self._index], None
+        return self._images
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, C, H, W]"""
+        return (len(self), *self._images.shape[1:])
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._images if self._index is None else self._index)
+
+    def forget(self, held: int) -> None:
+        """Let go of features when they are more than `held` bytes."""
+        if sum(seen.features.nbytes for seen in self._features.values()) > held:
+            self._features.clear()
 
     def features(self, settings: Settings) -> Features:
         """Features and logits by the extractor, resize and batch that the settings name: one pass, whoever asks."""
@@ -76,7 +94,9 @@ class Side:
             rows = index.numpy()
             return Features(whole.features[rows], None if whole.logits is None else whole.logits[rows])
 
-        return Side(self.images[index], features, real=self.real)
+        taken = Side(self.images, features, real=self.real)
+        taken._index = index  # images are copied when a metric asks for them
+        return taken
 
 
 def _pass(settings: Settings) -> tuple[Any, ...]:
@@ -93,6 +113,11 @@ class Result:
     spread: dict[str, dict[str, Any]] = field(default_factory=dict)
     stamp: dict[str, Any] = field(default_factory=dict)
     """What of the protocol this metric decides."""
+
+
+def device() -> torch.device:
+    """Where images are compared."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _named(stem: str, settings: Settings, *, counted: bool = True) -> str:
@@ -159,12 +184,12 @@ def score_prdc(real: Side, fake: Side, settings: Settings) -> Result:
 
 
 def score_swd(real: Side, fake: Side, settings: Settings) -> Result:
-    """`swd` and `swd_<side>`, on as many reals as fakes: of the larger set, reals drawn, fakes the first."""
-    n = min(len(real), len(fake))
+    """`swd` and `swd_<side>`, on as many reals as fakes, 16,384 at most: of more, reals are drawn, fakes the first."""
+    n = min(len(real), len(fake), IMAGES)
     reals = real.images
     if n < len(reals):
         reals = reals[permutation(len(reals), settings["seed"], "swd.reals", 0)[:n]]
-    values = swd(reals, fake.images[:n], settings["seed"])
+    values = swd(reals.to(device()), fake.images[:n].to(device()), settings["seed"])
     sides = ",".join(str(side) for side in levels(reals.shape[-1]))
     stamp = {"n_real": n, "n_fake": n, "dtype": "float32", "levels": sides, "patches": 128, "directions": 512}
     return Result(values, stamp=stamp)
@@ -174,11 +199,27 @@ def score_ms_ssim(_real: Side, fake: Side, settings: Settings) -> Result:
     """`ms_ssim_<scales>s`: fakes 0 with 1, 2 with 3, …; of reals, as many pairs, drawn."""
     pairs = settings["fakes"] // 2
     first, second = shuffled_pairs(len(fake), pairs, settings["seed"]) if fake.real else stream_pairs(len(fake))
-    count = scales(fake.images.shape[-1])
-    value = float(ms_ssim(fake.images[first], fake.images[second]).mean())
+    count = scales(fake.shape[-1])
+    images = fake.images.to(device())
+    value = float(ms_ssim(images[first.to(device())], images[second.to(device())]).mean())
     name = f"ms_ssim_{count}s"
-    stamp = {"dtype": "float64", "pairs": pairs, "scales": count}
+    stamp = {"dtype": "float32", "pairs": pairs, "scales": count}
     return Result({name: value}, alone={name: value}, stamp=stamp)
+
+
+def score_modes(real: Side, fake: Side, settings: Settings) -> Result:
+    """`modes[...]`, classes that the fakes are taken for, and `reverse_kl[...]` against the reals'."""
+    of_real, of_fake = real.features(settings).logits, fake.features(settings).logits
+    if of_real is None or of_fake is None:
+        raise MetricError(f"the extractor {settings['extractor']} tells no classes, so modes cannot be counted")
+    classes = of_fake.shape[1]
+    found = of_fake.argmax(axis=1)
+    count = _named("modes", settings)
+    values = {
+        count: float(modes(found)),
+        _named("reverse_kl", settings): reverse_kl(of_real.argmax(axis=1), found, classes),
+    }
+    return Result(values, alone={count: values[count]}, stamp={"dtype": "float64", "classes": classes})
 
 
 def score_colour(real: Side, fake: Side, _settings: Settings) -> Result:
@@ -200,6 +241,7 @@ SCORERS: dict[str, Callable[[Side, Side, Settings], Result]] = {
     "is": score_inception_score,
     "kid": score_kid,
     "prdc": score_prdc,
+    "modes": score_modes,
     "swd": score_swd,
     "ms_ssim": score_ms_ssim,
     "colour": score_colour,
@@ -226,7 +268,7 @@ def real_alone(metric: str, real: Side, settings: Settings) -> dict[str, float]:
         return {}
 
 
-ALONE = frozenset({"is", "ms_ssim", "colour"})
+ALONE = frozenset({"is", "modes", "ms_ssim", "colour"})
 """Metrics of which some value belongs to one set."""
 
 

@@ -80,7 +80,7 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
     """
     reals, classes = _reals(data, evaluate.part, root, cache)
     shape = _Shape(reals.side.shape[1], classes)
-    for request in _images_first(requests(metrics, evaluate, data, "", "", shape)):
+    for request in images_first(requests(metrics, evaluate, data, "", "", shape)):
         try:
             if request.settings.get("extractor") == "inception":
                 locate(root)
@@ -101,12 +101,13 @@ def score(
     """
     reals, _ = _reals(data, evaluate.part, root, cache)
     side = Side(fakes, functools.partial(reals.extract, fakes), real=False)
-    for request in _images_first(requests):
+    for request in images_first(requests):
         yield scored(request, reals, side)
     reals.rest()
 
 
-def _images_first(requests: Iterable[Request]) -> list[Request]:
+def images_first(requests: Iterable[Request]) -> list[Request]:
+    """Order requests so that the memory of metrics that read images is free again when features are made."""
     return sorted(requests, key=lambda request: "extractor" in request.settings)
 
 

@@ -225,6 +225,12 @@ def _nothing_left(study: Study, exclusions: Sequence[Exclusion], only: Sequence[
 # Runs.
 
 
+def noise_run(design: Design) -> Run | None:
+    """The run whose last snapshot shows the noise of evaluation: the reference's first seed, else the first run."""
+    references = [run for run in design.runs if run.cell.levels == design.study.reference]
+    return next(iter(references or design.runs), None)
+
+
 def _with_facts(
     cell: Cell, study: Study, facts: Callable[[Data], tuple[str, int]], known: dict[Data, dict[str, Any]]
 ) -> tuple[Cell, Setting]:

@@ -125,13 +125,14 @@ def curves(
     scale: str = "raw",
     real: float | None = None,
     floor: float | None = None,
+    noise: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one score over the images shown to D.
 
     values: rows of the tidy table for one metric; read: cell, seed, kimg, value, status.
     scale: `log` draws a log axis (where all is positive).  real: the real set's own value; floor: real against
-    real, below which nothing can be told apart.
+    real, below which nothing can be told apart.  noise: mean and sd of one snapshot over evaluation seeds, a band.
     One thin line a seed; thick, the mean over the seeds that have a value there; the band spans their minimum and
     maximum; × ends a run that diverged.  Of more than `CROWD` cells, only the means and the ×.
     """
@@ -158,7 +159,7 @@ def curves(
         ax.set_xlabel("kimg shown to D" + far)
         if unit:
             ax.set_ylabel(unit)
-        _references(ax, real, floor if near else None)
+        _references(ax, real, floor if near else None, noise)
         if len(ends) <= 8:
             _direct_labels(ax, ends)
         return ax
@@ -204,8 +205,15 @@ def _log_axis(ax: Axes, everything: Sequence[float]) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _references(ax: Axes, real: float | None, floor: float | None) -> None:
-    """Mark the real set's own value by a dotted line, the noise floor by a band up from the axis."""
+def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:
+    """Mark the real set's own value by a dotted line, the noise floor by a band up from the axis.
+
+    And one snapshot's mean ± sd over evaluation seeds by a band across.
+    """
+    if noise is not None:
+        mean, sd = noise
+        ax.axhspan(mean - sd, mean + sd, color=MUTED, alpha=0.25, lw=0, zorder=0)
+        _note(ax, (0.01, mean + sd), "evaluation noise", ("axes fraction", "data"))
     if real is not None:
         ax.axhline(real, color=INK, lw=0.9, ls=(0, (1, 2)), zorder=3)
         _note(ax, (0.01, real), "real images", ("axes fraction", "data"))

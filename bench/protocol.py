@@ -50,6 +50,16 @@ class Evaluate(Strict):
     """Neighbours that make the radius of precision, recall, density and coverage."""
 
 
+EVALUATIONS = 3
+"""Evaluation seeds, the study's own among them, by which one snapshot is scored: the noise of evaluation."""
+
+
+def other_evaluations(evaluate: Evaluate) -> list[Evaluate]:
+    """The settings of that snapshot's further evaluations: other fakes, directions, patches, subsets."""
+    seeds = [(evaluate.seed + step) % 2**31 for step in range(1, EVALUATIONS)]
+    return [evaluate.model_copy(update={"seed": seed}) for seed in seeds]
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Metrics, and the values that they yield.
 

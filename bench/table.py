@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench import datasets, protocol, stats
-from bench.design import Design, Run
+from bench.design import Design, Run, noise_run
 from bench.setting import Data, digest
 from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes
 
@@ -62,6 +62,9 @@ SUMMARY = (
     "real",
     "floor",
 )
+
+
+NOISE = ("metric", "evaluations", "mean", "sd", "cell", "seed", "run_id", "snapshot")
 
 
 class ProtocolError(StoreError):
@@ -234,6 +237,37 @@ def _some(names: list[str], shown: int = 4) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------
+# The noise of evaluation.
+
+
+def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
+    """One snapshot of one run under several evaluation seeds: how far a value moves when nothing was trained anew.
+
+    One row a value: `metric`, `evaluations`, their `mean` and `sd` (n − 1), `cell`, `seed`, `run_id`, `snapshot`.
+    Values with fewer than two evaluations have none; these scores stand in no other table.
+    """
+    found: dict[str, list[float]] = {}
+    about: dict[str, Any] = {}
+    run, study = noise_run(design), design.study
+    folder = store.run(run.run_id) if run else None
+    if run and folder and (labels := snapshots(folder, folder.state())):
+        about = {"cell": run.cell.name, "seed": run.seed, "run_id": run.run_id, "snapshot": labels[-1]}
+        source = datasets.describe(run.setting.data, datasets.data_root())
+        for evaluate in [study.evaluate, *protocol.other_evaluations(study.evaluate)]:
+            asked = protocol.requests(study.metrics, evaluate, run.setting.data, run.run_id, labels[-1], source)
+            for request in asked:
+                for row in _value_rows(read_json(folder.scores / f"{request.id}.json") or {}):
+                    if row["score_status"] == "ok":
+                        found.setdefault(row["metric"], []).append(row["value"])
+    rows = [
+        {"metric": metric, "evaluations": estimate.n, "mean": estimate.mean, "sd": estimate.sd, **about}
+        for metric, estimate in ((metric, stats.mean_interval(values)) for metric, values in found.items())
+        if estimate.n > 1
+    ]
+    return pd.DataFrame.from_records(rows, columns=NOISE)
+
+
+# ---------------------------------------------------------------------------------------------------------
 # The summary.
 
 
@@ -314,7 +348,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def write(frame: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> None:
-    """Write runs.csv and summary.csv of a study.  Raises StoreError."""
+def write(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, folder: Path) -> None:
+    """Write runs.csv, summary.csv and noise.csv of a study.  Raises StoreError."""
+    write_bytes(folder / "noise.csv", to_csv(noise))
     write_bytes(folder / "runs.csv", to_csv(frame))
     write_bytes(folder / "summary.csv", to_csv(summary))

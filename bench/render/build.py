@@ -28,11 +28,12 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     folder = report_folder(design, reports)
     frame = table.collect(design, store)
     summary = table.summarise(frame, design)
-    table.write(frame, summary, store.study(design.study.name))
-    content = gather(design, store, frame, summary)
+    noise = table.evaluation_noise(design, store)
+    table.write(frame, summary, noise, store.study(design.study.name))
+    content = gather(design, store, frame, summary, noise)
     looks = figures.looks(design)
     charts: list[dict[str, Any]] = []
-    files = dict(_tables(frame, summary, content))
+    files = dict(_tables(frame, summary, noise, content))
     for metric in content["metrics"]:
         if not metric["detail"] and content["curves"][metric["name"]]:
             name = file_name(metric["name"], [chart["id"] for chart in charts])
@@ -54,7 +55,10 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     return sorted(files)
 
 
-def _tables(frame: pd.DataFrame, summary: pd.DataFrame, content: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+def _tables(
+    frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, content: dict[str, Any]
+) -> Iterator[tuple[str, bytes]]:
+    yield "tables/noise.csv", table.to_csv(noise)
     yield "tables/runs.csv", table.to_csv(frame)
     yield "tables/summary.csv", table.to_csv(summary)
     caption = (
@@ -86,6 +90,7 @@ def _chart(
         scale=metric["scale"],
         real=metric["real"]["value"] if metric["direction"] == "reference" else None,
         floor=metric["floor"]["value"] if metric["direction"] == "lower" else None,
+        noise=(metric["noise"]["mean"], metric["noise"]["value"]) if metric["noise"]["evaluations"] else None,
     )
     figure = figures.settle(cast(Figure, ax.figure))
     return {

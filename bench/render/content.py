@@ -28,10 +28,12 @@ ARROWS = {"lower": ("↓", "lower is better"), "higher": ("↑", "higher is bett
 NONE = "—"
 
 
-def content(design: Design, store: Store, frame: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+def content(
+    design: Design, store: Store, frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame
+) -> dict[str, Any]:
     """Say all that the report of a study says, JSON-able, the same whenever the results are the same."""
     runs = run_rows(design, store)
-    metrics = _metrics(frame, summary)
+    metrics = _metrics(frame, summary, noise)
     cells = _cells(design, summary, metrics)
     study = design.study
     return {
@@ -149,8 +151,9 @@ def is_detail(name: str) -> bool:
     return re.match(r"swd_\d+|colour_", name) is not None
 
 
-def _metrics(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+def _metrics(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) -> list[dict[str, Any]]:
     listed = []
+    moves = {row["metric"]: row for row in _records(noise)}
     for asked, name in table.metrics_of(frame):
         what = protocol.measure(name)
         rows = summary[summary["metric"] == name]
@@ -158,6 +161,7 @@ def _metrics(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]
         first = scored[scored["score_status"] == "ok"].iloc[:1]
         decimals = _decimals(rows["sd_train"].dropna().tolist(), scored["value"].dropna().abs().tolist())
         real, floor = _known(scored["real"]), _known(scored["floor"])
+        moved = moves.get(name, {})
         arrow, meaning = ARROWS[what.direction]
         listed.append(
             {
@@ -173,6 +177,12 @@ def _metrics(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]
                 "decimals": decimals,
                 "real": {"value": real, "text": number(real, decimals)},
                 "floor": {"value": floor, "text": number(floor, decimals)},
+                "noise": {
+                    "value": moved.get("sd"),
+                    "text": number(moved.get("sd"), _decimals([moved.get("sd") or 0.0], [])),
+                    "mean": moved.get("mean"),
+                    "evaluations": moved.get("evaluations", 0),
+                },
                 "protocol": first["protocol"].iloc[0] if len(first) else None,
                 "extractor": _known_text(first["extractor"]),
             }

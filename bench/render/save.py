@@ -84,7 +84,7 @@ def results_table(content: dict[str, Any]) -> pd.DataFrame:
         shown = [one["text"] + (f" ± {one['sd_text']}" if one["sd_train"] is not None else "") for one in estimates]
         names.append(cell["name"])
         rows.append([cell["success"]["text"], *shown])
-    for name, key in (("real images", "real"), ("noise floor", "floor")):
+    for name, key in (("real images", "real"), ("noise floor", "floor"), ("evaluation noise (sd)", "noise")):
         names.append(name)
         rows.append(["", *(metric[key]["text"] for metric in headline)])
     return pd.DataFrame(rows, index=names, columns=pd.MultiIndex.from_tuples(columns))

@@ -17,6 +17,7 @@ from bench import data as datasets
 from bench import draws, evaluate
 from bench.metrics import MetricError, frechet_distance, gaussian, inception_score, standins, with_root
 from bench.metrics import inception as inception_module
+from bench.metrics.dinov2 import DinoV2
 from bench.metrics.features import extract, own_extractor
 from bench.metrics.inception import FILE, SHA256, VARIABLE, Inception, locate
 from bench.metrics.standins import RandomConv, SmallClassifier, train_classifier
@@ -181,6 +182,56 @@ def test_a_damaged_file_is_refused_unless_its_folder_was_named(nowhere, monkeypa
     (nowhere / FILE).unlink()
     with pytest.raises(MetricError, match="in that folder"):
         locate(nowhere)
+
+
+# DINOv2 ---------------------------------------------------------------------------------------------------
+
+
+class TinyViT(nn.Module):
+    """Stands for the hub's network: 224 px in, 1024 features out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 1024, 14, stride=14)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[1:] == (3, 224, 224)
+        return self.embed(x).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dinov2_sees_images_as_its_authors_normalise_them(monkeypatch, channels):
+    torch.manual_seed(0)
+    net = TinyViT()
+    monkeypatch.setattr(torch.hub, "load", lambda repository, model, **options: net)
+    images = torch.randint(0, 256, (3, channels, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    extractor = DinoV2()
+    found = extract(extractor, images, 2)
+    rows = []
+    for image in images.expand(-1, 3, -1, -1):
+        planes = [Image.fromarray(plane.numpy()).resize((224, 224), Image.BICUBIC) for plane in image.float()]
+        x = torch.stack([torch.from_numpy(np.array(plane)) for plane in planes]).clamp(0, 255) / 255
+        shift, scale = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        rows.append((x - shift) / scale)
+    assert found.features == pytest.approx(net(torch.stack(rows)).detach().numpy(), abs=1e-4)
+    assert (found.logits, extractor.dim, len(extractor.weights)) == (None, 1024, 64)
+
+
+def test_without_the_hub_dinov2_says_what_to_fetch_and_fails_alone(monkeypatch, tmp_path):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load", offline)
+    faces = Data(name="faces", size=16)
+    asked = Evaluate(fakes=20, extractor="dinov2")
+    listed = requests(("fd", "colour"), asked, faces, "r", "s", SimpleNamespace(channels=1, classes=()))
+    images = torch.randint(0, 256, (20, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    records = evaluate.score(listed, images, faces, asked, root=tmp_path, cache=tmp_path / "cache")
+    found = {record["metric"]: record for record in records}
+    assert found["colour"]["status"] == "ok"
+    assert all(
+        part in found["fd"]["reason"] for part in ("no route to host", "torch.hub.load(", "1.2 GB", "TORCH_HOME")
+    )
 
 
 # Stand-ins ------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """Inception score, KID and precision to coverage, from features."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+import scipy.stats
 
-from bench.metrics import MetricError, frechet_distance, gaussian, inception_score, kernel_distance, prdc, with_root
+from bench.metrics import MetricError, agreement, inception_score, kernel_distance, modes, prdc, reverse_kl
 
 RNG = np.random.default_rng(20160610)
 
@@ -101,13 +104,92 @@ def test_prdc_tells_lost_modes_from_bad_images():
         prdc(real, fake[:5])
 
 
-def test_threads_do_not_change_numbers():
-    """The same features under one and two BLAS threads: 1e-12 relative."""
-    a, b = RNG.standard_normal((1200, 160)), RNG.standard_normal((900, 160)) + 0.1
-    found = []
-    for threads in (1, 2):
-        with threadpool_limits(threads):
-            distance = frechet_distance(with_root(gaussian(a)), gaussian(b))
-            kernel = kernel_distance(a, b, np.random.default_rng(0), 3, 400)
-            found.append([distance, *kernel, *inception_score(a), *prdc(a, b).values()])
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+@pytest.mark.parametrize("sizes", [(40, 30), (200, 30), (200, 180)], ids=["whole kernels", "mixed", "by subset"])
+def test_kid_over_subsets_is_the_mean_of_its_subsets(sizes, monkeypatch):
+    """Whether kernels are made whole, in tiles, or subset by subset."""
+    monkeypatch.setattr("bench.metrics.kid.TILE", 16)
+    real, fake = RNG.standard_normal((sizes[0], 3)), RNG.standard_normal((sizes[1], 3)) + 0.5
+    rng, each = np.random.default_rng(3), []
+    for _ in range(8):
+        x, y = (s[rng.choice(len(s), 20, replace=False)] for s in (real, fake))
+        each.append(kernel_distance(x, y, np.random.default_rng(0), 1, 20)[0])
+    found = kernel_distance(real, fake, np.random.default_rng(3), 8, 20)
+    assert found == pytest.approx((np.mean(each), np.std(each)), rel=1e-9)
+
+
+def test_kid_of_a_set_with_itself_draws_two_subsets():
+    """The same array on both sides is not the same subset on both sides."""
+    real = RNG.standard_normal((60, 4))
+    apart = kernel_distance(real, real.copy(), np.random.default_rng(0), 5, 20)
+    assert kernel_distance(real, real, np.random.default_rng(0), 5, 20) == pytest.approx(apart, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(50, 70), (33, 16), (7, 100)])
+def test_prdc_in_tiles_is_prdc_at_once(n, m, monkeypatch):
+    real, fake = RNG.standard_normal((n, 3)), RNG.standard_normal((m, 3)) + 0.3
+    whole = prdc(real, fake, 4)
+    monkeypatch.setattr(sys.modules["bench.metrics.prdc"], "TILE", 16)
+    assert prdc(real, fake, 4) == whole
+
+
+def test_collapsed_fakes_have_no_balls():
+    real = RNG.standard_normal((40, 3))
+    found = prdc(real, np.tile(real[:1], (40, 1)))
+    assert (found["precision"], found["recall"]) == (1.0, 0.0)
+    assert found["coverage"] == pytest.approx(found["density"] * 5 / 40)
+
+
+def test_modes_and_reverse_kl_by_hand():
+    real = np.repeat(np.arange(4), 25)
+    assert modes(real) == 4
+    assert modes(np.array([7, 7, 2])) == 2
+    assert reverse_kl(real, real, 4) == 0
+    # All fakes in one of four even classes: log 4; in two: log 2.
+    assert reverse_kl(real, np.zeros(10, int), 4) == pytest.approx(np.log(4))
+    assert reverse_kl(real, np.array([0, 3]), 4) == pytest.approx(np.log(2))
+    # 3/4 log(3/4 : 1/2) + 1/4 log(1/4 : 1/2)
+    expected = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    assert reverse_kl(np.array([0, 1]), np.array([0, 0, 0, 1]), 2) == pytest.approx(expected)
+    assert reverse_kl(real, np.array([0, 3]), 4) == pytest.approx(
+        scipy.stats.entropy([0.5, 0, 0, 0.5], [0.25] * 4), rel=1e-12
+    )
+    with pytest.raises(MetricError, match="class 3"):
+        reverse_kl(np.array([0, 1, 2]), np.array([3]), 4)
+    with pytest.raises(MetricError, match="each set"):
+        reverse_kl(real, np.zeros(0, int), 4)
+
+
+def test_agreement_is_the_share_taken_for_what_was_asked():
+    logits = np.array([[2.0, 1.0], [0.0, 5.0], [1.0, 0.0], [0.0, 1.0]])
+    assert agreement(logits, np.array([0, 1, 1, 1])) == 0.75
+    with pytest.raises(MetricError, match="4 images, 1 classes"):
+        agreement(logits, np.array([0]))
+
+
+NUMBERS = """
+import sys, numpy as np, torch
+torch.set_num_threads(int(sys.argv[1]))
+from bench.metrics import *
+rng = np.random.default_rng(7)
+a, b = rng.standard_normal((1200, 160)).astype(np.float32), rng.standard_normal((900, 160)).astype(np.float32) + 0.1
+found = [frechet_distance(with_root(gaussian(a)), gaussian(b)), frechet_distance(gaussian(a[:90]), gaussian(b))]
+found += [frechet_infinity(with_root(gaussian(a)), b, np.random.default_rng(0), 5)]
+found += [*kernel_distance(a, b, np.random.default_rng(0), 3, 400), *inception_score(a), *prdc(a, b).values()]
+images = torch.from_numpy(rng.integers(0, 256, (2, 20, 3, 32, 32), dtype=np.uint8))
+found += [*swd(*images).values(), *ms_ssim(*images).tolist(), colour_distance(*map(colour_moments, images))]
+print(" ".join(float(value).hex() for value in found))
+"""
+
+
+def numbers(threads: int) -> list[float]:
+    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))}
+    command = [sys.executable, "-c", NUMBERS, str(threads)]
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    return [float.fromhex(value) for value in shown.split()]
+
+
+def test_threads_do_not_change_numbers_and_nothing_changes_bytes():
+    """Fresh processes with one and two threads of torch, OpenMP and BLAS: 1e-12 relative; once more: the same bits."""
+    one = numbers(1)
+    assert numbers(1) == one
+    assert numbers(2) == pytest.approx(one, rel=1e-12)

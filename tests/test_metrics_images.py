@@ -1,5 +1,7 @@
 """SWD, MS-SSIM and colour moments: closed forms, invariances, and other implementations on single steps."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -11,6 +13,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from bench.metrics import MetricError, colour_distance, colour_moments, l1, ms_ssim, psnr, ssim, swd
 from bench.metrics.ms_ssim import C1, C2, WEIGHTS, scales, shuffled_pairs, stream_pairs
 from bench.metrics.swd import directions, draw_places, levels, patches, sliced_distance, split_level, standardise
+
+WORKERS = ThreadPoolExecutor(1)
 
 
 def photos(n: int, size: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
@@ -64,7 +68,7 @@ def test_sorted_projections_are_the_wasserstein_distance_in_one_dimension():
     g = torch.Generator().manual_seed(1)
     a, b = torch.randn(4000, 1, generator=g), 0.5 + 2 * torch.rand(4000, 1, generator=g)
     expected = scipy.stats.wasserstein_distance(a[:, 0].numpy(), b[:, 0].numpy())
-    assert sliced_distance(a, b, torch.ones(1, 1)) == pytest.approx(expected, rel=1e-5)
+    assert sliced_distance(a, b, torch.ones(1, 1), WORKERS) == pytest.approx(expected, rel=1e-5)
 
 
 def test_distance_of_two_point_masses_is_their_projected_gap():
@@ -72,14 +76,14 @@ def test_distance_of_two_point_masses_is_their_projected_gap():
     angles = torch.arange(360.0).deg2rad()
     projection = torch.stack([angles.cos(), angles.sin()])
     # The mean of |5 cos| over the circle.
-    assert sliced_distance(a, b, projection) == pytest.approx(5 * 2 / np.pi, rel=1e-3)
+    assert sliced_distance(a, b, projection, WORKERS) == pytest.approx(5 * 2 / np.pi, rel=1e-3)
 
 
 def test_distance_of_a_shifted_uniform_is_the_shift():
     """U(0, 1) against U(0.25, 1.25), both at the mid-points of equal cells: W1 is 0.25 exactly."""
     grid = ((torch.arange(1000) + 0.5) / 1000)[:, None]
     shuffled = grid[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    assert sliced_distance(grid, shuffled + 0.25, torch.ones(1, 1)) == pytest.approx(0.25, rel=1e-5)
+    assert sliced_distance(grid, shuffled + 0.25, torch.ones(1, 1), WORKERS) == pytest.approx(0.25, rel=1e-5)
 
 
 def test_distance_is_blind_to_order_and_to_a_common_rotation():
@@ -87,11 +91,11 @@ def test_distance_is_blind_to_order_and_to_a_common_rotation():
     a, b = torch.randn(500, 6, generator=g), torch.randn(500, 6, generator=g) ** 2
     projection = torch.randn(6, 40, generator=g)
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, generator=g))
-    one = sliced_distance(a, b, projection)
-    assert sliced_distance(a.flip(0), b, projection) == one
-    assert sliced_distance(a @ rotation, b @ rotation, rotation.T @ projection) == pytest.approx(one, rel=1e-5)
+    one = sliced_distance(a, b, projection, WORKERS)
+    assert sliced_distance(a.flip(0), b, projection, WORKERS) == one
+    assert sliced_distance(a @ rotation, b @ rotation, rotation.T @ projection, WORKERS) == pytest.approx(one, rel=1e-5)
     with pytest.raises(MetricError, match="equal counts"):
-        sliced_distance(a, b[:-1], projection)
+        sliced_distance(a, b[:-1], projection, WORKERS)
 
 
 def test_channel_gain_and_offset_leave_swd_unchanged():
@@ -136,7 +140,7 @@ def test_patches_are_cut_where_their_seed_says_and_reach_every_border():
 
 
 def test_standardised_patches_have_mean_zero_and_sd_one_in_each_channel():
-    rows = standardise(photos(300, 7).float().flatten(1), 3).view(300, 3, 49)
+    rows = standardise(photos(300, 7).float().flatten(1), 3, WORKERS).view(300, 3, 49)
     assert rows.mean(dim=(0, 2)).abs().max() < 1e-5
     assert (rows.std(dim=(0, 2), correction=0) - 1).abs().max() < 1e-5
 

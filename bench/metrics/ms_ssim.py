@@ -7,12 +7,13 @@ Filters are banded matrices: with the rows of a whole batch side by side, a scal
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from bench import draws
+from bench.metrics import threads
 from bench.metrics.failure import MetricError
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -93,8 +94,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     means and products float64: within 2e-6 of all float64.
     """
     _check(a, b)
-    batch = BATCH.get(a.device.type, BATCH["cpu"])
-    return torch.cat([_pairs(x, y) for x, y in zip(a.split(batch), b.split(batch), strict=True)])
+    return _each(_pairs, a, b)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -104,8 +104,13 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     windows and channels.
     """
     _check(a, b)
+    return _each(lambda x, y: _term(_both(x, y), True), a, b)
+
+
+def _each(value: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
     batch = BATCH.get(a.device.type, BATCH["cpu"])
-    return torch.cat([_term(_both(x, y), True) for x, y in zip(a.split(batch), b.split(batch), strict=True)])
+    with threads.pool(a.device) as workers:
+        return torch.cat(list(workers.map(value, a.split(batch), b.split(batch))))
 
 
 def _check(a: Tensor, b: Tensor) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench import draws
+from bench.metrics import threads
 from bench.metrics.failure import MetricError
 
 PATCHES = 128
@@ -28,6 +29,8 @@ BLOCK = {"cpu": 16, "cuda": 2048}
 """Images at a time, by kind of device."""
 PROJECTIONS = 2**26
 """Projections of one set held at a time: 268 MB, some directions of all descriptors."""
+PIECE = 8192
+"""Descriptors in one matrix product on a CPU."""
 FLAT = 1e-4
 """Grey levels of standard deviation that float32 makes of images without any."""
 
@@ -85,7 +88,9 @@ def draw_places(n: int, side: int, seed: int, stream: str) -> Tensor:
     return torch.randint(side - PATCH + 1, (2, n, PATCHES), generator=draws.generator(seed, stream, side))
 
 
-def descriptors(images: Tensor, seed: int, stream: str, *, last: bool) -> tuple[Tensor, Tensor]:
+def descriptors(
+    images: Tensor, seed: int, stream: str, workers: ThreadPoolExecutor, *, last: bool
+) -> tuple[Tensor, Tensor]:
     """Standardised patches of one level [N · 128, C · 49], and the images of the next level.
 
     `last`: the level is the images themselves.  Made in blocks, so that no more than the result is held.
@@ -95,29 +100,33 @@ def descriptors(images: Tensor, seed: int, stream: str, *, last: bool) -> tuple[
     made = torch.empty(n * PATCHES, channels * PATCH**2, device=images.device)
     coarser = images if last else torch.empty(n, channels, side // 2, side // 2, device=images.device)
     block = BLOCK.get(images.device.type, BLOCK["cpu"])
-    for start in range(0, n, block):
+
+    def cut(start: int) -> None:
         part = slice(start, min(start + block, n))
         level = images[part].float()
         if not last:
             level, coarser[part] = split_level(level)
         patches(level, places[:, part], made[part.start * PATCHES : part.stop * PATCHES])
-    return standardise(made, channels), coarser
+
+    list(workers.map(cut, range(0, n, block)))
+    return standardise(made, channels, workers), coarser
 
 
-def standardise(rows: Tensor, channels: int) -> Tensor:
+def standardise(rows: Tensor, channels: int, workers: ThreadPoolExecutor) -> Tensor:
     """Subtract each channel's mean over all descriptors [P, C · 49] and divide by its population sd, in place.
 
     Raises MetricError when a channel does not vary.
     """
     blocks = rows.view(len(rows), channels, -1).split(PATCHES * BLOCK.get(rows.device.type, BLOCK["cpu"]))
     count = rows.numel() // channels
-    mean = torch.stack([_sum(block) for block in blocks]).sum(dim=0) / count
-    squares = torch.stack([_sum(block.sub_(mean.float()[:, None]).square()) for block in blocks]).sum(dim=0)
+    mean = torch.stack(list(workers.map(_sum, blocks))).sum(dim=0) / count
+    shift = mean.float()[:, None]
+    squares = torch.stack(list(workers.map(lambda block: _sum(block.sub_(shift).square()), blocks))).sum(dim=0)
     sd = (squares / count).sqrt()
     if not bool((sd > FLAT).all()):
         raise MetricError("every image is one flat colour: its patches cannot be standardised")
-    for block in blocks:
-        block.mul_((1 / sd).float()[:, None])
+    gain = (1 / sd).float()[:, None]
+    list(workers.map(lambda block: block.mul_(gain), blocks))
     return rows
 
 
@@ -136,7 +145,7 @@ def directions(seed: int, side: int, repeat: int, channels: int = 3) -> Tensor:
     return unit.flatten(0, 1) if channels == 3 else unit.sum(dim=0)
 
 
-def sliced_distance(a: Tensor, b: Tensor, projection: Tensor) -> float:
+def sliced_distance(a: Tensor, b: Tensor, projection: Tensor, workers: ThreadPoolExecutor) -> float:
     """Mean |sorted projection of a − of b| over rows and directions: `a`, `b` [P, D], `projection` [D, K].
 
     Equal numbers of rows: it is then the mean over directions of the one-dimensional W1.
@@ -147,26 +156,35 @@ def sliced_distance(a: Tensor, b: Tensor, projection: Tensor) -> float:
     some = max(min(len(directions), DIRECTIONS, PROJECTIONS // len(a)), 1)
     kept = [torch.empty(some, len(a), device=a.device) for _ in range(2)]  # memory anew each time costs a fifth
     total = 0.0
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for block in directions.split(some):
-            of_a, of_b = (
-                _sorted(torch.mm(block, x.T, out=out[: len(block)]), pool) for x, out in zip((a, b), kept, strict=True)
-            )
-            gap = of_a.sub_(of_b).abs_()
-            # Short float32 sums of sorted, so similar, numbers; float64 from there.
-            total += float(gap.view(-1, math.gcd(len(a), PATCHES)).sum(dim=1).double().sum())
+    for block in directions.split(some):
+        for rows, out in zip((a, b), kept, strict=True):
+            _project(block, rows, out, workers)
+        of_a, of_b = (out[: len(block)] for out in kept)
+        if a.device.type == "cpu":
+            total += sum(workers.map(_gap, of_a, of_b))
+        else:
+            total += float((of_a.sort(dim=1).values - of_b.sort(dim=1).values).abs_().sum(dtype=torch.float64))
     return total / (len(a) * len(directions))
 
 
-def _sorted(rows: Tensor, pool: ThreadPoolExecutor) -> Tensor:
-    """Sort each row; on the CPU in place and as many rows at a time as torch has threads."""
-    if rows.device.type != "cpu":
-        return rows.sort(dim=1).values
-    if torch.get_num_threads() == 1:
-        rows.numpy().sort(axis=1)  # three times as fast as torch's, and outside Python's lock
-    else:
-        list(pool.map(np.ndarray.sort, rows.numpy()))
-    return rows
+def _project(directions: Tensor, rows: Tensor, out: Tensor, workers: ThreadPoolExecutor) -> None:
+    """Write directions · rowsᵀ into the first rows of `out`."""
+    step = len(rows) if rows.device.type != "cpu" else PIECE
+
+    def piece(start: int) -> None:
+        part = slice(start, start + step)
+        torch.mm(directions, rows[part].T, out=out[: len(directions), part])
+
+    list(workers.map(piece, range(0, len(rows), step)))
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    """Sum of |sorted a − sorted b|, both [P] on the CPU, which are overwritten."""
+    for row in (a, b):
+        row.numpy().sort()  # three times as fast as torch's, and outside Python's lock
+    gap = a.sub_(b).abs_()
+    # Short float32 sums of sorted, so similar, numbers; float64 from there.
+    return float(gap.view(-1, math.gcd(len(a), PATCHES)).sum(dim=1).double().sum())
 
 
 def swd(real: Tensor, fake: Tensor, seed: int = 0) -> dict[str, float]:
@@ -181,9 +199,11 @@ def swd(real: Tensor, fake: Tensor, seed: int = 0) -> dict[str, float]:
         raise MetricError(f"SWD needs sets of one shape, not {tuple(real.shape)} and {tuple(fake.shape)}")
     values = {}
     sides = levels(real.shape[-1])
-    for side in sides:
-        of_real, real = descriptors(real, seed, "swd.real", last=side == sides[-1])
-        of_fake, fake = descriptors(fake, seed, "swd.fake", last=side == sides[-1])
-        drawn = torch.cat([directions(seed, side, repeat, real.shape[1]) for repeat in range(REPEATS)], dim=1)
-        values[f"swd_{side}"] = 1e3 * sliced_distance(of_real, of_fake, drawn.to(of_real.device))
+    with threads.pool(real.device) as workers:
+        for side in sides:
+            last = side == sides[-1]
+            of_real, real = descriptors(real, seed, "swd.real", workers, last=last)
+            of_fake, fake = descriptors(fake, seed, "swd.fake", workers, last=last)
+            drawn = torch.cat([directions(seed, side, repeat, real.shape[1]) for repeat in range(REPEATS)], dim=1)
+            values[f"swd_{side}"] = 1e3 * sliced_distance(of_real, of_fake, drawn.to(of_real.device), workers)
     return {"swd": float(np.mean(list(values.values()))), **values}

@@ -1,8 +1,8 @@
 """`python -m bench.clean`: list what results/ could do without, and with --yes delete it.
 
 Checkpoints go by themselves when a run is trained.  This is for the rest: temporary files of writers that died,
-checkpoints of runs that nobody will take up, runs that no study refers to, and caches.  Nothing that is running,
-no trained run of a study and no score is ever touched.
+checkpoints of runs that nobody will take up, runs that no study in results/studies refers to, and caches.  Nothing
+that is running, no trained run of a study there and no score is ever touched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.command import OK, add_place_arguments, exit_code
+from bench.command import OK, exit_code
 from bench.store import Store
 
 STALE_S = 3600.0
@@ -40,9 +40,10 @@ def checkpoints(store: Store) -> Iterator[Path]:
 def unreferenced(store: Store) -> Iterator[Path]:
     """Runs that no list of runs of any study names."""
     named = set()
-    for path in store.root.glob("studies/*/submissions/*.csv"):
-        with path.open(newline="") as file:
-            named |= {row["run_id"] for row in csv.DictReader(file)}
+    for pattern in ("studies/*/submissions/*.csv", "studies/*/runs.csv"):
+        for path in store.root.glob(pattern):
+            with path.open(newline="") as file:
+                named |= {row["run_id"] for row in csv.DictReader(file)}
     for folder in sorted(store.root.glob("runs/*")):
         if folder.name not in named and store.run(folder.name).state().status != "running":
             yield folder
@@ -69,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.clean", description=__doc__.split("\n")[0])
     parser.add_argument("kinds", nargs="*", help=f"any of {', '.join(KINDS)}; default: temporary")
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
-    add_place_arguments(parser)
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     given = parser.parse_args()
     if unknown := [kind for kind in given.kinds if kind not in KINDS]:
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(KINDS)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import datasets, study
 from bench.datasets import Source
-from bench.design import Design, expand, needs_confirmation
+from bench.design import Design, expand, needs_confirmation, noise_run
 from bench.orders import Orders
 from bench.schedule import schedule
 from bench.setting import Data
@@ -19,25 +19,22 @@ from bench.store import Store, StoreError
 OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
 
 
-def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add STUDY and what selects and overrides within it."""
+def add_study_arguments(parser: argparse.ArgumentParser, *, selection: bool = True) -> None:
+    """Add STUDY and what overrides it, where results and reports lie, and what selects within it."""
     parser.add_argument("study", help="a study file, or the name of a shipped study")
     parser.add_argument("--profile", help="overlay one of the study's profiles")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, e.g. train.kimg=100"
     )
+    parser.add_argument("--yes", action="store_true", help="go on with thousands of runs")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+    if not selection:
+        return
     parser.add_argument(
         "--only", action="append", default=[], metavar="FACTOR=LEVEL,...", help="only these cells and seeds"
     )
-    parser.add_argument("--yes", action="store_true", help="go on with thousands of runs")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N runs")
-    add_place_arguments(parser)
-
-
-def add_place_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where results and reports lie."""
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
 
 
 def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Design, Store]:
@@ -57,31 +54,41 @@ def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Desi
 def sources_of(design: Design) -> dict[Data, Source]:
     """Describe each set that the design's runs are trained on, and check that the runs fit them.
 
-    Raises DataError for a batch larger than the training part, StudyError for snapshots beyond a run's end.
+    Raises DataError for a set that cannot be read; StudyError with each cell whose batch is larger than the training
+    part or whose snapshots lie beyond its end, and for cells that would be scored against unlike reals.
     """
+    asked = design.study
+    problems: list[study.Problem] = []
     sources: dict[Data, Source] = {}
-    for run in design.runs:
-        data = run.setting.data
+    for cell in {run.cell.name: run for run in design.runs}.values():
+        data, train = cell.setting.data, cell.setting.train
         if data not in sources:
             sources[data] = datasets.describe(data, datasets.data_root())
-        datasets.check_batch(sources[data], run.setting.train.batch)
-    for cell in {run.cell.name: run for run in design.runs}.values():
         try:
-            schedule(cell.setting, sources[cell.setting.data].parts["train"])
-        except ValueError as error:
-            raise study.StudyError([design.study.problem(("train",), f"{cell.cell.name}: {error}")]) from error
+            datasets.check_batch(sources[data], train.batch)
+            schedule(cell.setting, sources[data].parts["train"])
+        except (datasets.DataError, ValueError) as error:
+            key = ("train", "batch") if isinstance(error, datasets.DataError) else ("train",)
+            problems.append(asked.problem(key, f"{cell.cell.name}: {error}"))
+    if len(sources) > 1 and asked.metrics:
+        unlike = sorted({f"{data.name} at {data.size} px" for data in sources})
+        said = f"scores against unlike reals ({', '.join(unlike)}) cannot stand in one table: make each a study"
+        problems.append(asked.problem(("data",), said))
+    if problems:
+        raise study.StudyError(problems)
     return sources
 
 
 def orders_of(design: Design) -> Orders:
-    """What the study asks of its jobs."""
-    asked = design.study
-    folder = asked.fixed.get("data.folder")
+    """What the study asks of its jobs.  `design`: the whole study's, whatever part of it is worked on."""
+    asked, noisy = design.study, noise_run(design)
+    sets = [run.setting.data for run in design.runs]
     return Orders(
         data_root=datasets.data_root(),
-        folder=Path(folder).resolve() if folder else None,
+        folders={data.fingerprint: str(Path(data.folder).expanduser().resolve()) for data in sets if data.folder},
         metrics=asked.metrics,
         evaluate=asked.evaluate,
+        noise_run=noisy.run_id if noisy else None,
         cpu_threads=asked.resources.cpu_threads,
         checkpoint_minutes=asked.resources.checkpoint_minutes,
         packed=asked.resources.runs_per_gpu > 1,

@@ -76,9 +76,11 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
 
     This alone downloads Inception's weights.  A metric that cannot be prepared (say, they cannot be had) is said on
     the log; its scores will fail with that reason, and can be retried.  Raises DataError when the reals cannot be
-    read.
+    read, MetricError when an extractor of the user's own cannot be made.
     """
     reals, classes = _reals(data, evaluate.part, root, cache)
+    if ":" in evaluate.extractor:
+        reals.extractor({"extractor": evaluate.extractor})
     shape = _Shape(reals.side.shape[1], classes)
     for request in images_first(requests(metrics, evaluate, data, "", "", shape)):
         try:

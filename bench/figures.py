@@ -7,8 +7,9 @@ Marker and dash say the same again, for those who do not see the colours.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,9 +85,10 @@ def looks(design: Design) -> dict[str, Look]:
         for level in departures(cell, reference):
             colour_of.setdefault(level, LEVELS[len(colour_of) % len(LEVELS)])
     drawn = {}
+    shared = shared_levels(design)
     for number, cell in enumerate(design.cells):
         colours = [colour_of[level] for level in departures(cell, reference)][:2] or [REFERENCE]
-        drawn[cell.name] = Look(tuple(colours), MARKERS[number % len(MARKERS)], short_name(cell, reference))
+        drawn[cell.name] = Look(tuple(colours), MARKERS[number % len(MARKERS)], short_name(cell, reference, shared))
     return drawn
 
 
@@ -101,15 +103,31 @@ def departures(cell: Cell, reference: Mapping[str, str]) -> list[tuple[str, str]
     return [(factor, level) for factor, level in cell.levels.items() if level != reference.get(factor)]
 
 
-def short_name(cell: Cell, reference: Mapping[str, str]) -> str:
-    """Name a cell as briefly as is clear: `adain · spectral`; from three factors on, what differs."""
+def shared_levels(design: Design) -> frozenset[str]:
+    """Names that are levels of more than one factor: `spectral`, of d_weight and of g_weight."""
+    factors_of: dict[str, set[str]] = {}
+    for levels in (cell.levels for cell in design.cells):
+        for factor, level in levels.items():
+            factors_of.setdefault(level, set()).add(factor)
+    return frozenset(level for level, factors in factors_of.items() if len(factors) > 1)
+
+
+def short_name(cell: Cell, reference: Mapping[str, str], shared: Collection[str] = ()) -> str:
+    """Name a cell as briefly as is clear: `adain · spectral`; from three factors on, what differs.
+
+    A level that says little by itself (`true`, `4`), or that is in `shared`, stands with its factor.
+    """
     levels = list(cell.levels.items()) if len(cell.levels) <= 2 else departures(cell, reference)
-    shown = [level if not _says_little(level) else f"{factor}={level}" for factor, level in levels]
+    alone = [level not in shared and not _says_little(level) for _, level in levels]
+    shown = [level if clear else f"{factor}={level}" for (factor, level), clear in zip(levels, alone, strict=True)]
     return " · ".join(shown) or "reference"
 
 
 def _says_little(level: str) -> bool:
-    return level.lower() in ("true", "false", "none") or level.replace(".", "", 1).lstrip("-").isdigit()
+    with contextlib.suppress(ValueError):
+        float(level)
+        return True
+    return level.lower() in ("true", "false", "none")
 
 
 # ---------------------------------------------------------------------------------------------------------

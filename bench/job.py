@@ -15,23 +15,28 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from bench import data, datasets, draws, evaluate, norms, sample
-from bench.keeper import RunKeeper, Stop, newest_checkpoints
+import bench
+from bench import data, datasets, draws, evaluate, norms, own_modules, sample
+from bench.keeper import Heartbeat, RunKeeper, Stop, newest_checkpoints
+from bench.metrics.failure import MetricError
 from bench.models import build
 from bench.orders import Orders
+from bench.protocol import Evaluate, Request
 from bench.schedule import schedule
 from bench.setting import NUMERICS, Data, Setting
 from bench.store import RunFolder, Store, StoreError, now, publish, publish_json, read_json, write_json
 from bench.train import Outcome, train
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
-BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError)
+BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError, MetricError)
 
 
 def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = None) -> int:
@@ -55,7 +60,8 @@ def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = 
         folder.adopt(attempt)
     code, reason = FAILED, ""
     try:
-        code, reason = _train_and_score(folder, setting, orders, attempt, stop)
+        with Heartbeat(folder.attempt(attempt)) as heartbeat:
+            code, reason = _train_and_score(folder, setting, orders, attempt, stop, heartbeat)
     except BAD_INPUTS as error:
         code, reason = BAD_INPUT, str(error)
         print(error, file=sys.stderr)
@@ -69,118 +75,156 @@ def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = 
     return code
 
 
-def _train_and_score(folder: RunFolder, setting: Setting, orders: Orders, attempt: int, stop: Stop) -> tuple[int, str]:
+def _train_and_score(
+    folder: RunFolder, setting: Setting, orders: Orders, attempt: int, stop: Stop, heartbeat: Heartbeat
+) -> tuple[int, str]:
     device = prepare_torch(setting, orders)
     setting = with_folder(setting, orders)
-    provenance = describe_process(setting, device)
+    provenance = describe_process(device)
     write_json(folder.attempt(attempt) / "provenance.json", provenance)
-    store = Store(folder.path.parent.parent)
-    dataset = data.load(setting.data, orders.data_root, store.cache)
-    if folder.trained.exists() and folder.state().trained is None:
-        print(f"{folder.trained} is half-written: set aside as {folder.set_aside(folder.trained).name}")
-    if folder.state().trained is None:
-        outcome = _train(folder, setting, orders, attempt, stop, dataset, device, provenance)
-        if outcome.status == "stopped":
-            return STOPPED, stop.reason or "asked to stop"
-    for path in newest_checkpoints(folder):
-        path.unlink(missing_ok=True)
-    return _score(folder, setting, orders, stop, store, dataset, device)
+    dataset = data.load(setting.data, orders.data_root, Store(folder.path.parent.parent).cache)
+    work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, provenance)
+    return work.do()
 
 
-def _train(
-    folder: RunFolder,
-    setting: Setting,
-    orders: Orders,
-    attempt: int,
-    stop: Stop,
-    dataset: data.Dataset,
-    device: torch.device,
-    provenance: dict[str, Any],
-) -> Outcome:
-    images, _ = dataset.part("train")
-    plan = schedule(setting, len(images))
-    keeper = RunKeeper(folder, attempt, setting, stop, checkpoint_s=60.0 * orders.checkpoint_minutes)
-    try:
-        outcome = train(setting, images, plan, keeper, device)
-    finally:
-        keeper.close()
-    if outcome.status != "stopped":
-        kept = [label for label in plan.snapshots.values() if (folder.snapshots / f"{label}.pt").exists()]
-        publish_json(
-            folder.trained,
-            {
-                "status": outcome.status,
-                "cause": outcome.cause,
-                "step": outcome.step,
-                "nimg": outcome.nimg,
-                "kimg": outcome.nimg / 1000,
-                "seconds": round(outcome.seconds, 3),
-                "images_per_second": round(outcome.nimg / max(outcome.seconds, 1e-9), 2),
-                "weights": outcome.weights,
-                "snapshots": kept,
-                "attempt": attempt,
-                "finished": now(),
-                "packed": orders.packed,
-                **{key: provenance[key] for key in ("commit", "dirty", "torch", "threads", "device", "host")},
-            },
+@dataclass
+class Work:
+    """One attempt at a run, with all that it needs."""
+
+    folder: RunFolder
+    setting: Setting
+    orders: Orders
+    attempt: int
+    stop: Stop
+    heartbeat: Heartbeat
+    dataset: data.Dataset
+    device: torch.device
+    provenance: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    """What the supervisor should say of an attempt that ended well."""
+
+    def do(self) -> tuple[int, str]:
+        """Train what is not trained, score what is not scored; return the exit code and what to say."""
+        for path in self.folder.half_written():
+            self.notes.append(f"{path.name} was half-written and is made again")
+            if path == self.folder.trained:
+                self.folder.set_aside(path)
+        if self.folder.state().trained is None:
+            check_sources(self.setting)
+            if self.train().status == "stopped":
+                return STOPPED, self.stop.reason or "asked to stop"
+        for path in newest_checkpoints(self.folder):
+            path.unlink(missing_ok=True)
+        if not self.score():
+            return STOPPED, self.stop.reason or "asked to stop"
+        return OK, "; ".join(self.notes)
+
+    def train(self) -> Outcome:
+        """Train to the end, or to a stop; record the outcome."""
+        images, _ = self.dataset.part("train")
+        plan = schedule(self.setting, len(images))
+        checkpoint_s = 60.0 * self.orders.checkpoint_minutes
+        keeper = RunKeeper(
+            self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s
         )
-        print(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s", flush=True)
-    return outcome
-
-
-def _score(
-    folder: RunFolder,
-    setting: Setting,
-    orders: Orders,
-    stop: Stop,
-    store: Store,
-    dataset: data.Dataset,
-    device: torch.device,
-) -> tuple[int, str]:
-    """Compute the scores that are missing or failed."""
-    trained = read_json(folder.trained) or {}
-    for label, missing in orders.unscored(folder, setting, trained.get("snapshots", []), dataset).items():
-        if stop.reason is not None:
-            return STOPPED, stop.reason
-        head = {"run": folder.path.name, "snapshot": label}
         try:
-            shown = _fakes(folder, setting, orders, label, device)
+            outcome = train(self.setting, images, plan, keeper, self.device)
+        finally:
+            keeper.close()
+            self.notes += keeper.notes
+        if outcome.status != "stopped":
+            kept = [label for label in plan.snapshots.values() if (self.folder.snapshots / f"{label}.pt").exists()]
+            publish_json(self.folder.trained, self.record(outcome, kept))
+            print(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s", flush=True)
+        return outcome
+
+    def record(self, outcome: Outcome, snapshots: list[str]) -> dict[str, Any]:
+        """What trained.json says."""
+        return {
+            "status": outcome.status,
+            "cause": outcome.cause,
+            "step": outcome.step,
+            "nimg": outcome.nimg,
+            "kimg": outcome.nimg / 1000,
+            "seconds": round(outcome.seconds, 3),
+            "images_per_second": round(outcome.nimg / max(outcome.seconds, 1e-9), 2),
+            "weights": outcome.weights,
+            "snapshots": snapshots,
+            "attempt": self.attempt,
+            "finished": now(),
+            "packed": self.orders.packed,
+            **{key: self.provenance[key] for key in ("commit", "dirty", "torch", "threads", "device", "host")},
+        }
+
+    def score(self) -> bool:
+        """Compute the scores that are missing or failed; False when asked to stop before the end."""
+        trained = read_json(self.folder.trained) or {}
+        failures: list[str] = []
+        for label, asked, missing in self.orders.unscored(
+            self.folder, self.setting, trained.get("snapshots", []), self.dataset
+        ):
+            if self.stop.reason is not None:
+                return False
+            for record in self.scores_of(label, asked, missing):
+                head = {"run": self.folder.path.name, "snapshot": label}
+                write_json(self.folder.scores / f"{record['id']}.json", {**head, **record})
+                if record["status"] == "failed":
+                    failures.append(f"{record['metric']} at {label}: {record['reason']}")
+                    print(f"score {failures[-1]}", flush=True)
+        if failures:
+            self.notes.append(f"{len(failures)} scores failed, first {failures[0]}")
+        return True
+
+    def scores_of(self, label: str, asked: Evaluate, missing: Sequence[Request]) -> Iterator[dict[str, Any]]:
+        """Sample one snapshot and score it; a snapshot that cannot be sampled gives failed scores with the reason."""
+        try:
+            fakes = self.fakes(label, asked)
         except sample.SampleError as error:
-            for request in missing:
-                failed = evaluate.failed(request, str(error))
-                write_json(folder.scores / f"{request.id}.json", {**head, **failed})
-            continue
-        records = evaluate.score(
-            missing, shown, setting.data, orders.evaluate, root=orders.data_root, cache=store.cache
-        )
-        for record in records:
-            write_json(folder.scores / f"{record['id']}.json", {**head, **record})
-            if record["status"] == "failed":
-                print(f"score {record['metric']} of snapshot {label} failed: {record['reason']}", flush=True)
-    return OK, ""
+            yield from (evaluate.failed(request, str(error)) for request in missing)
+            return
+        cache = Store(self.folder.path.parent.parent).cache
+        yield from evaluate.score(missing, fakes, self.setting.data, asked, root=self.orders.data_root, cache=cache)
+
+    def fakes(self, label: str, asked: Evaluate) -> torch.Tensor:
+        """Sample the fakes of a snapshot, uint8 [N, C, H, W].  Raises SampleError."""
+        path = self.folder.snapshots / f"{label}.pt"
+        G, _ = build(self.setting)
+        try:
+            G.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:
+            remedy = f"delete the folder {self.folder.path} and run the study again to train it anew"
+            raise sample.SampleError(f"the snapshot {path.name} is missing or damaged: {remedy}") from error
+        return sample.fakes(G, self.setting, asked.fakes, seed=asked.seed, batch=asked.batch, device=self.device)
 
 
-def _fakes(folder: RunFolder, setting: Setting, orders: Orders, label: str, device: torch.device) -> torch.Tensor:
-    G, _ = build(setting)
-    G.load_state_dict(torch.load(folder.snapshots / f"{label}.pt", map_location="cpu", weights_only=True))
-    asked = orders.evaluate
-    return sample.fakes(G, setting, asked.fakes, seed=asked.seed, batch=asked.batch, device=device)
+def check_sources(setting: Setting) -> None:
+    """Raise NormError when a module of the user's own is not the one that was planned: the run's id is of that one."""
+    for name in (setting.g_norm, setting.d_norm):
+        planned = setting.sources.get(name.partition(":")[0])
+        if ":" in name and own_modules.source_hash(name) != planned:
+            raise norms.NormError(f"{name}: its source has changed since this run was planned; start the study again")
 
 
 # ---------------------------------------------------------------------------------------------------------
 # What many runs need once.
 
 
-def prepare(orders: Orders, setting: Setting, study: Path) -> None:
+def prepare(orders: Orders, settings: Sequence[Setting], study: Path) -> None:
     """Do before any run starts what would fail or be made many times: data, own modules, reference statistics.
 
-    Raises DataError or NormError with the place and the remedy.
+    Raises DataError, NormError or MetricError with the place and the remedy.
     """
-    prepare_torch(setting, orders)
-    setting = with_folder(setting, orders)
-    for name, z_dim in ((setting.g_norm, setting.z_dim), (setting.d_norm, None)):
+    prepare_torch(settings[0], orders)
+    own = {(s.g_norm, s.z_dim) for s in settings} | {(s.d_norm, None) for s in settings}
+    for name, z_dim in sorted(own, key=str):
         if ":" in name:
             norms.check_own(name, z_dim)
+    for setting in {with_folder(setting, orders).data: with_folder(setting, orders) for setting in settings}.values():
+        prepare_data(orders, setting, study)
+
+
+def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
+    """Decode one set, draw a sheet of its reals, make its reference statistics."""
     cache = study.parent.parent / "cache"
     dataset = data.load(setting.data, orders.data_root, cache)
     for file, reason in dataset.unreadable[:20]:
@@ -210,18 +254,19 @@ def prepare_torch(setting: Setting, orders: Orders) -> torch.device:
 
 def with_folder(setting: Setting, orders: Orders) -> Setting:
     """Say where the images of `data: {folder: ...}` lie on this machine; that is no part of the run."""
-    if orders.folder is None:
+    if setting.data.name != "folder":
         return setting
-    where: Data = setting.data.model_copy(update={"folder": str(orders.folder)})
+    where: Data = setting.data.model_copy(update={"folder": orders.folders.get(setting.data.fingerprint)})
     return setting.model_copy(update={"data": where})
 
 
-def describe_process(setting: Setting, device: torch.device) -> dict[str, Any]:
+def describe_process(device: torch.device) -> dict[str, Any]:
     """Provenance of an attempt: code, versions, machine, command."""
     commit, dirty = git_state()
     return {
         "commit": commit,
         "dirty": dirty,
+        "version": bench.__version__,
         "numerics": NUMERICS,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -256,10 +301,10 @@ def git_state() -> tuple[str | None, bool | None]:
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.job", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder, results/runs/<run_id>")
+    parser.add_argument("run", type=Path, nargs="+", help="a run's folder, results/runs/<run_id>")
     parser.add_argument("--orders", type=Path, required=True, help="results/studies/<study>/orders.json")
     parser.add_argument("--attempt", type=int, help="the attempt that the supervisor has claimed")
-    parser.add_argument("--prepare", type=Path, metavar="STUDY_DIR", help="only make what all runs need")
+    parser.add_argument("--prepare", type=Path, metavar="STUDY_DIR", help="only make what these runs need")
     parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")
     given = parser.parse_args(arguments)
     stop = Stop()
@@ -270,13 +315,15 @@ def main(arguments: list[str] | None = None) -> int:
         orders = Orders.read(given.orders)
         if given.prepare:
             started = time.monotonic()
-            prepare(orders, RunFolder(given.run).setting(), given.prepare)
+            prepare(orders, [RunFolder(path).setting() for path in given.run], given.prepare)
             print(f"prepared in {time.monotonic() - started:.1f} s", flush=True)
             return OK
     except (*BAD_INPUTS, ValidationError) as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
-    return run(RunFolder(given.run), orders, stop=stop, attempt=given.attempt)
+    if len(given.run) > 1:
+        parser.error("one run at a time")
+    return run(RunFolder(given.run[0]), orders, stop=stop, attempt=given.attempt)
 
 
 if __name__ == "__main__":

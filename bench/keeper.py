@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from torch import nn
 
 from bench import sample
 from bench.setting import Setting
-from bench.store import RunFolder, publish, write_bytes, write_json
+from bench.store import RunFolder, StoreError, publish, write_bytes, write_json
 
 HEARTBEAT_S = 5.0
 KEPT = 2
@@ -61,29 +62,56 @@ class Stop:
         self.reason = f"stopped by {signal.Signals(number).name}"
 
 
+class Heartbeat:
+    """Keeps the file `alive` of an attempt young, from its claim to its end, with the last words on its progress."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.words = folder / "alive", dict[str, float]()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                write_json(self.path, {key: value for key, value in self.words.items() if math.isfinite(value)})
+            except StoreError as error:
+                print(f"heartbeat: {error}", file=sys.stderr, flush=True)
+            if self._ended.wait(HEARTBEAT_S):
+                return
+
+
 class RunKeeper:
     """The `bench.train.Keeper` of one attempt at a run."""
 
     def __init__(
-        self, run: RunFolder, attempt: int, setting: Setting, stop: Stop, *, checkpoint_s: float = 120.0
+        self,
+        run: RunFolder,
+        attempt: int,
+        setting: Setting,
+        stop: Stop,
+        heartbeat: Heartbeat,
+        *,
+        checkpoint_s: float = 120.0,
     ) -> None:
-        self.run, self.setting, self.stop = run, setting, stop
+        self.run, self.setting, self.stop, self.heartbeat = run, setting, stop, heartbeat
+        self.notes: list[str] = []
         self.folder = run.attempt(attempt)
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoint_s = checkpoint_s
         self._last_checkpoint = time.monotonic()
         self._log = (self.folder / "train.jsonl").open("a")
-        self._words: dict[str, float] = {}
         self._said = 0.0
-        self._beat()
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beats, daemon=True)
-        self._heart.start()
 
     def close(self) -> None:
-        """End the heartbeat and the log."""
-        self._ended.set()
-        self._heart.join()
+        """End the log."""
         self._log.close()
 
     # Log and progress.
@@ -95,23 +123,13 @@ class RunKeeper:
 
     def progress(self, **words: float) -> None:
         """Say how far the run is: to the heartbeat file always, to the log a line a minute."""
-        self._words = words
+        self.heartbeat.words = words
         if time.monotonic() - self._said > 60.0:
             self._said = time.monotonic()
             share = words["step"] / words["steps"]
             losses = " ".join(f"{key[5:]} {value:.3g}" for key, value in words.items() if key.startswith("loss_"))
             rate = words["images_per_second"]
             print(f"kimg {words['kimg']:.1f} {share:4.0%}  {losses}  {rate:.0f} img/s", flush=True)
-
-    def _beats(self) -> None:
-        while not self._ended.wait(HEARTBEAT_S):
-            self._beat()
-
-    def _beat(self) -> None:
-        try:
-            write_json(self.folder / "alive", {k: v for k, v in self._words.items() if v == v})
-        except Exception as error:
-            print(f"heartbeat: {error}", file=sys.stderr, flush=True)
 
     # Stopping and checkpoints.
 
@@ -138,7 +156,8 @@ class RunKeeper:
         for path in newest_checkpoints(self.run):
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest()[:16] != path.stem.partition("-")[2]:
-                print(f"checkpoint {path.name} is damaged: going on from the one before", flush=True)
+                self.notes.append(f"checkpoint {path.name} was damaged and passed over")
+                print(self.notes[-1], flush=True)
                 continue
             print(f"resuming from step {int(path.name[:9])}, {path.relative_to(self.run.path)}", flush=True)
             return dict(torch.load(io.BytesIO(content), weights_only=True))

@@ -5,14 +5,23 @@ Nothing here is part of a run's identity.  Written to results/studies/<study>/or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
-from bench.protocol import Evaluate, Reals, Request, requests
+from bench.protocol import Evaluate, Reals, Request, other_evaluations, requests
 from bench.setting import PositiveFloat, PositiveInt, Setting, Strict
 from bench.store import RunFolder, StoreError, write_bytes
+
+
+class Evaluation(NamedTuple):
+    """Scores of one snapshot on one draw of fakes."""
+
+    snapshot: str
+    evaluate: Evaluate
+    requests: list[Request]
 
 
 class Orders(Strict):
@@ -20,10 +29,12 @@ class Orders(Strict):
 
     data_root: Path = Field(strict=False)
     """Where downloaded sets lie."""
-    folder: Path | None = Field(default=None, strict=False)
-    """Where the images of `data: {folder: ...}` lie."""
+    folders: dict[str, str] = Field(default_factory=dict)
+    """Where the images of each `data: {folder: ...}` lie, by the set's fingerprint."""
     metrics: tuple[str, ...] = ()
     evaluate: Evaluate = Evaluate()
+    noise_run: str | None = None
+    """The run whose last snapshot is scored by other evaluation seeds as well."""
     cpu_threads: PositiveInt = 1
     checkpoint_minutes: PositiveFloat = 2.0
     """Wall-clock time between checkpoints."""
@@ -31,14 +42,18 @@ class Orders(Strict):
     """Other runs share the device: rates enter no speed table."""
 
     def unscored(
-        self, folder: RunFolder, setting: Setting, snapshots: Iterable[str], source: Reals
-    ) -> dict[str, list[Request]]:
-        """List the scores that are asked for and do not stand, by snapshot; a failed one does not stand."""
-        missing = {}
-        for label in snapshots:
-            asked = requests(self.metrics, self.evaluate, setting.data, folder.path.name, label, source)
-            missing[label] = [request for request in asked if not folder.is_scored(request.id)]
-        return {label: left for label, left in missing.items() if left}
+        self, folder: RunFolder, setting: Setting, snapshots: Sequence[str], source: Reals
+    ) -> list[Evaluation]:
+        """List the scores that are asked for and do not stand; a failed one does not stand."""
+        asked = [(label, self.evaluate) for label in snapshots]
+        if folder.path.name == self.noise_run and snapshots:
+            asked += [(max(snapshots), evaluate) for evaluate in other_evaluations(self.evaluate)]
+        missing = []
+        for label, evaluate in asked:
+            listed = requests(self.metrics, evaluate, setting.data, folder.path.name, label, source)
+            if left := [request for request in listed if not folder.is_scored(request.id)]:
+                missing.append(Evaluation(label, evaluate, left))
+        return missing
 
     def write(self, path: Path) -> None:
         """Replace `path` atomically."""

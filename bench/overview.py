@@ -159,12 +159,10 @@ def cost(
             rates[shape(run.setting)].append(trained["seconds"] / trained["nimg"])
     todo = [run for run in design.runs if states[run.run_id].trained is None]
     unscored = sum(
-        len(left)
+        len(left.requests)
         for run in design.runs
         if (trained := states[run.run_id].trained)
-        for left in orders.unscored(
-            store.run(run.run_id), run.setting, trained["snapshots"], sources[run.setting.data]
-        ).values()
+        for left in orders.unscored(store.run(run.run_id), run.setting, trained["snapshots"], sources[run.setting.data])
     )
     if not todo:
         return Text(f"nothing to train; {unscored} scores to compute" if unscored else "nothing to do")

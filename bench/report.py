@@ -12,7 +12,7 @@ from bench.render import report
 def main() -> int:
     """Build the report and print where it stands."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    add_study_arguments(parser)
+    add_study_arguments(parser, selection=False)
     parser.add_argument("--again", action="store_true", help="build it even when nothing has changed")
     given = parser.parse_args()
     design, store = open_design(given, whole=True)

@@ -206,6 +206,13 @@ RULES: tuple[Rule, ...] = (
         "ranks share a batch in equal parts",
     ),
     Rule(
+        28,
+        "deny",
+        "a train.world_size above 1",
+        lambda s: s.train.world_size > 1,
+        "several ranks are not supported yet",
+    ),
+    Rule(
         27,
         "warn",
         "in or adain on G's input block (g_input_norm: same)",

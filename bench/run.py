@@ -36,13 +36,15 @@ def main() -> int:
     console = overview.terminal()
     design, store = open_design(given)
     sources = sources_of(design)
-    orders = orders_of(design)
+    whole = open_design(given, whole=True)[0] if given.only or given.limit else design
+    orders = orders_of(whole)
     if given.dry_run:
         console.print(overview.plan(design, store, orders, sources, len(launch.places(design))))
         return OK
     console.print(overview.head(design, sources))
-    whole = open_design(given, whole=True)[0] if given.only or given.limit else design
     launched = launch.launch(design, whole, store, orders, sources, given.executor)
+    if launched.code != OK and not launched.launched:
+        return launched.code
 
     from bench.render import report  # pandas and matplotlib, only now
 
@@ -50,7 +52,7 @@ def main() -> int:
     states = store.states([run.run_id for run in design.runs])
     console.print(overview.counts_line(states))
     if launched.code == STOPPED:
-        console.print("stopped in order, nothing is lost: the same command goes on")
+        console.print("not at its end; what is done is kept, and the same command goes on")
     console.print(f"report: {page}")
     return launched.code
 

@@ -165,10 +165,10 @@ def this_process() -> dict[str, Any]:
 def _is_alive(owner: dict[str, Any] | None, heartbeat: Path) -> bool:
     if owner and owner.get("host") == socket.gethostname():
         return owner.get("boot_id") == boot_id() and _started(int(owner["pid"])) == owner.get("started")
-    try:
-        return time.time() - heartbeat.stat().st_mtime < SILENCE_S
-    except FileNotFoundError:
-        return False
+    for path in (heartbeat, heartbeat.with_name("owner.json")):  # before the first beat, the claim speaks
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime < SILENCE_S
+    return False
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -285,11 +285,22 @@ class RunFolder:
         ended = read_json(folder / "ended.json")
         if ended is None and self.owned_alive(newest):
             return RunState("running", newest, alive=read_json(folder / "alive") or {})
+        if self.trained.exists():
+            return RunState("stopped", newest, "trained.json is half-written: training goes on")
         if ended is None:
             return RunState("stopped", newest, "its process vanished without a word")
         if ended.get("exit") in (0, 75):
             return RunState("stopped", newest, ended.get("reason"))
         return RunState("failed", newest, ended.get("reason"))
+
+    def half_written(self) -> list[Path]:
+        """Published files that cannot be read: a disk or a file server lost part of them.  They are made again."""
+        found = [self.trained, *sorted(self.scores.glob("*.json"))]
+        return [path for path in found if path.exists() and read_json(path) is None]
+
+    def reason(self, number: int) -> str:
+        """What an attempt left to say when it ended."""
+        return str((read_json(self.attempt(number) / "ended.json") or {}).get("reason") or "")
 
     def is_scored(self, score_id: str) -> bool:
         """Whether a score stands and is good; a failed or half-written one may be computed again."""

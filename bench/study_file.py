@@ -177,7 +177,7 @@ class Slurm(Strict):
 class Resources(Strict):
     """What one run needs; never part of its identity."""
 
-    gpus: Annotated[int, Field(ge=0)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=1)] | None = None
     """GPUs of one run; unset: one where there is one, else none."""
     cpus: PositiveInt = 1
     """CPU cores of one run."""

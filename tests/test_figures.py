@@ -44,6 +44,18 @@ def test_labels_say_the_factor_where_the_level_says_little(design):
     assert figures.short_name(many, many.levels) == "reference"
 
 
+def test_cells_never_share_a_label(tmp_path):
+    """A level that two factors have, or that is a number, stands with its factor: no two cells read alike."""
+    factors = "factors:\n  g_weight: [none, spectral]\n  d_weight: [none, spectral]\n  train.lr: [1e-4, 1e-5]\n"
+    body, _, rest = mini.STUDY.partition("factors:")
+    text = body + factors + rest[rest.index("seeds:") :]
+    text = text[: text.index("reference:")] + text[text.index("metrics:") : text.index("claims:")]
+    study = mini.a_design(tmp_path, text=text)
+    labels = [look.label for look in figures.looks(study).values()]
+    assert len(set(labels)) == len(labels) == 8
+    assert "train.lr=1e-05" in labels
+
+
 def test_curves_draw_every_seed_and_the_mean(design):
     drawn = figures.looks(design)
     ax = figures.curves(values(design), drawn, title="FD", scale="log")

@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
-from bench import job
-from bench.keeper import RunKeeper, Stop
+from bench import job, own_modules
+from bench.keeper import Heartbeat, RunKeeper, Stop
 from bench.orders import Orders
 from bench.store import RunFolder, read_json, read_rows
 
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(make_run, tmp_path, capfd):
     setting = folder.setting()
     stop = Stop()
     attempt = folder.claim()
-    keeper = RunKeeper(folder, attempt, setting, stop)
+    keeper = RunKeeper(folder, attempt, setting, stop, Heartbeat(folder.attempt(attempt)))
     keeper.save_checkpoint(1, {"step": 1, "x": torch.ones(3)})
     keeper.save_checkpoint(2, {"step": 2, "x": torch.ones(3)})
     keeper.save_checkpoint(3, {"step": 3, "x": torch.ones(3)})
@@ -126,7 +126,8 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(make_run, tmp_path, capfd):
     for damaged in (content[: len(content) // 2], b"", content[:-1] + b"x"):
         kept[-1].write_bytes(damaged)
         assert keeper.load_checkpoint()["step"] == 2
-        assert "damaged" in capfd.readouterr().out
+        assert "damaged and passed over" in capfd.readouterr().out
+    assert len(keeper.notes) == 3
     keeper.close()
 
 
@@ -136,10 +137,48 @@ def test_a_half_written_trained_json_is_set_aside(make_run, capfd):
     weights = folder.state().trained["weights"]
     folder.trained.write_text(folder.trained.read_text()[:40])
     assert folder.state().status == "stopped"
+    assert "half-written" in folder.state().cause
     assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
     assert folder.state().trained["weights"] == weights
-    assert "half-written" in capfd.readouterr().out
+    assert folder.reason(2) == "trained.json was half-written and is made again"
     assert folder.path.joinpath("trained.json.torn-1").exists()
+
+
+def test_a_half_written_score_is_made_again_and_said(make_run):
+    folder, orders = make_run(metrics=["swd"], evaluate={"fakes": 64})
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    score = sorted(folder.scores.iterdir())[0]
+    whole = json.loads(score.read_bytes())
+    score.write_bytes(score.read_bytes()[:50])
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert json.loads(score.read_bytes())["values"] == whole["values"]
+    assert folder.reason(2) == f"{score.name} was half-written and is made again"
+
+
+def test_a_damaged_snapshot_is_a_failed_score_with_the_remedy(make_run):
+    folder, orders = make_run(metrics=["swd", "ms_ssim"], evaluate={"fakes": 64}, train__snapshots_g_steps=[3, 6])
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    snapshot = sorted(folder.snapshots.iterdir())[0]
+    snapshot.write_bytes(snapshot.read_bytes()[:100])
+    for score in folder.scores.iterdir():
+        score.unlink()
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert folder.state().status == "done"
+    scores = [json.loads(path.read_bytes()) for path in folder.scores.iterdir()]
+    assert sorted(score["status"] for score in scores) == ["failed", "failed", "ok", "ok"]
+    assert all("delete the folder" in score["reason"] for score in scores if score["status"] == "failed")
+    assert folder.reason(2).startswith("2 scores failed")
+
+
+def test_a_module_edited_since_the_plan_is_refused(make_run, tmp_path, monkeypatch):
+    """The run's id is of the source that was planned; another source must not train under it."""
+    (tmp_path / "lab.py").write_text("from torch import nn\nclass Norm(nn.BatchNorm2d): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder, orders = make_run(g_norm="lab:Norm", sources={"lab": own_modules.source_hash("lab:Norm")})
+    (tmp_path / "lab.py").write_text("from torch import nn\nclass Norm(nn.InstanceNorm2d): pass\n")
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 2
+    assert "its source has changed" in folder.state().cause
+    assert not folder.trained.exists()
 
 
 def test_an_edited_setting_is_refused(make_run, capfd):

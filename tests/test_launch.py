@@ -22,7 +22,12 @@ from bench.store import RunState, Store, read_json, write_json
 def pool_of(tmp_path, orders, names, places=2, retries=0):
     console = Console(file=StringIO(), width=200)
     watch = Watch({name: f"cell {i}" for i, name in enumerate(names)}, 0, console)
-    return Pool(Store(tmp_path / "results"), orders, slots(places, 1, 1), retries, watch), console
+    store = Store(tmp_path / "results")
+
+    def is_finished(name):
+        return store.run(name).state().trained is not None
+
+    return Pool(store, orders, slots(places, 1, 1), retries, watch, is_finished), console
 
 
 def test_local_gives_the_same_weights_as_inline(make_run, tmp_path):
@@ -86,7 +91,9 @@ from bench.launch.pool import Pool, slots
 from bench.launch.watch import Watch
 from bench.store import RunState, Store, read_json, write_json
 root, orders, ids = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-print(Pool(Store(root), orders, slots(2, 1, 1), 0, Watch(dict.fromkeys(ids, 'x'), 0)).run(ids))
+store = Store(root)
+done = lambda name: store.run(name).state().trained is not None
+print(Pool(store, orders, slots(2, 1, 1), 0, Watch(dict.fromkeys(ids, 'x'), 0), done).run(ids))
 """
 
 
@@ -136,8 +143,7 @@ def test_two_drivers_share_the_work(make_run, tmp_path, monkeypatch):
     for driver in drivers:
         driver.communicate(timeout=120)
         assert driver.returncode == 0
-    trained = [sum((f.attempt(n) / "train.jsonl").exists() for n in f.attempts()) for f, _ in runs]
-    assert trained == [1, 1, 1, 1]
+    assert [folder.attempts() for folder, _ in runs] == [[1]] * 4
 
 
 def test_a_terminal_sees_progress_and_ends(tmp_path):
@@ -147,9 +153,10 @@ def test_a_terminal_sees_progress_and_ends(tmp_path):
     write_json(folder / "alive", {"step": 30, "steps": 40, "kimg": 6.0, "images_per_second": 321.0, "loss_D": -1.25})
     with Watch({"a": "bn, seed 0", "b": "adain, seed 0", "c": "in, seed 0"}, 1, console) as watch:
         watch.tick([("b", folder), ("c", tmp_path / "2")])
-        watch.finished("a", RunState("done", 1, trained={"kimg": 8.0, "images_per_second": 400.0}), 0, False)
-        watch.finished("b", RunState("diverged", 1, "the loss of D is not finite at step 3", {}), 0, False)
-        watch.finished("c", RunState("stopped", 1, "stopped by SIGTERM"), 75, False)
+        ended = RunState("done", 1, trained={"kimg": 8.0, "images_per_second": 400.0})
+        watch.finished("a", ended, 0, "1 scores failed")
+        watch.finished("b", RunState("diverged", 1, "the loss of D is not finite at step 3", {}), 0)
+        watch.finished("c", RunState("stopped", 1, "stopped by SIGTERM"), 75)
         assert watch.done == 3
         shown = Console(file=StringIO(), width=120)
         shown.print(watch._table({"b": read_json(folder / "alive") or {}, "c": {}}))
@@ -160,7 +167,12 @@ def test_a_terminal_sees_progress_and_ends(tmp_path):
     assert "D -1.25" in table
     assert "starting" in table
     said = console.file.getvalue()
-    for part in ("✓ bn, seed 0  done  8 kimg, 400 img/s", "✗ adain, seed 0  diverged", "not finite", "it can go on"):
+    for part in (
+        "✓ bn, seed 0  done  8 kimg, 400 img/s  1 scores failed",
+        "✗ adain, seed 0  diverged",
+        "not finite",
+        "it can go on",
+    ):
         assert part in said
 
 

@@ -40,6 +40,7 @@ ROWS = [
     (17, "deny", {"mbstd": 4, "train__batch": 24, "train__world_size": 4}, {"mbstd": 4, "train__batch": 24}),
     (25, "deny", {"data__size": 48}, {"data__size": 48, "network": "sndcgan"}),
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
+    (28, "deny", {"train__world_size": 2}, {"train__world_size": 1}),
     (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
 ]
 

@@ -156,6 +156,10 @@ def test_clean_lists_and_deletes_only_what_is_asked(place):
     trained(place, "--only", "seed=0")
     runs = place / "results" / "runs"
     kept = files(runs)
+    # Another study shares these runs and trained none of them: losing the first study's folder loses no run.
+    (place / "other.yaml").write_text(STUDY.replace("study: tiny", "study: other"))
+    assert bench(place, "other.yaml", "--only", "seed=0").returncode == 0
+    shutil.rmtree(place / "results" / "studies" / "tiny")
     orphan = runs / ("0" * 16)
     orphan.mkdir()
     (orphan / "setting.json").write_text("{}")
@@ -221,6 +225,25 @@ def test_thousands_of_runs_need_a_yes(place):
     assert "--yes" in said
 
 
+def test_unlike_reals_in_one_table_are_refused_before_training(place):
+    sizes = STUDY.replace("  g_norm: [bn, adain]", "  data.size: [16, 32]").replace(", size: 16", "")
+    (place / "tiny.yaml").write_text(sizes)
+    assert "cannot stand in one table" in refused(place, "tiny.yaml")
+    assert not (place / "results" / "runs").exists()
+
+
+def test_folder_in_a_row_and_under_home(place):
+    """A folder may be said where any setting may, with ~ for the home folder; its place is no part of the run."""
+    Image = pytest.importorskip("PIL.Image")
+    (place / "pictures").mkdir()
+    for shade in range(20):
+        Image.new("L", (20, 20), shade * 12).save(place / "pictures" / f"{shade}.png")
+    rows = "rows:\n  a: {data: {name: folder, folder: ~/pictures, size: 16}}\n  b: {from: a, set: {g_norm: adain}}\n"
+    text = STUDY.replace("factors:\n  g_norm: [bn, adain]\n", rows).replace("data: {name: faces, size: 16}\n", "")
+    (place / "tiny.yaml").write_text(text)
+    assert "2 runs: 2 done" in trained(place, "--only", "seed=0", HOME=str(place)).stdout
+
+
 def test_folder_of_images_missing_or_empty(place):
     assert "nowhere" in refused(place, "tiny.yaml", "--set", "data={name: folder, folder: nowhere, size: 16}")
     (place / "empty").mkdir()
@@ -267,6 +290,7 @@ def test_norm_of_the_users_own(place):
     [
         ("mylab:Shrinks", "shape"),
         ("mylab:Fails", "never"),
+        ("mylab:Half, mylab:Shrinks", "shape"),
         ("mylab:Number", "torch.nn.Module"),
         ("mylab:Missing", "no Missing"),
         ("nolab:Half", "nolab"),
@@ -276,8 +300,16 @@ def test_norm_of_the_users_own(place):
 def test_own_norm_that_is_no_norm(place, name, says):
     (place / "mylab.py").write_text(OWN)
     (place / "broken.py").write_text("import torch, no_such_thing\nclass Half(torch.nn.Module): pass\n")
-    only = ("--set", f"factors={{g_norm: [bn, '{name}']}}")
+    levels = ", ".join(f"'{one}'" for one in name.split(", "))
+    only = ("--set", f"factors={{g_norm: [bn, {levels}]}}")
     assert says in refused(place, "tiny.yaml", *only, PYTHONPATH=str(place))
+    assert not list(place.glob("results/runs/*/attempts"))
+
+
+def test_own_extractor_that_cannot_be_made(place):
+    (place / "mylab.py").write_text(OWN)
+    said = refused(place, "tiny.yaml", "--set", "evaluate.extractor='mylab:Number'", PYTHONPATH=str(place))
+    assert "mylab:Number" in said
     assert not list(place.glob("results/runs/*/attempts"))
 
 

@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from bench.launch.pool import Pool, cpu_slots, slots
 from bench.launch.watch import Watch
 from bench.orders import Orders
 from bench.setting import Data, digest
-from bench.store import OUTCOMES, Store, publish, write_bytes
+from bench.store import OUTCOMES, Store, write_bytes
 
 OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
 
@@ -62,17 +63,14 @@ def launch(
     """
     study_dir = store.study(design.study.name)
     todo = unfinished(design, store, orders, sources)
+    record(whole, store)
     if not todo:
         return Launched(OK, 0)
     store.check_writable()
     for run in todo:
         store.run(run.run_id).write_setting(run.setting)
-    runs = design_csv(whole).encode()
-    write_bytes(study_dir / "study.yaml", design.study.text.encode())
-    write_bytes(study_dir / "design.csv", runs)
-    # Every list of runs that was ever launched stays: `bench.clean` spares what one of them names.
-    publish(study_dir / "submissions" / f"{digest([run.run_id for run in whole.runs])}.csv", runs)
-    orders_path = study_dir / "orders.json"
+    # Two drivers of one study may ask for different scores: each has its own orders.
+    orders_path = study_dir / "orders" / f"{digest(orders.model_dump(mode='json'))}.json"
     orders.write(orders_path)
     code = prepare(todo, store, orders_path, study_dir)
     if code != OK:
@@ -85,8 +83,30 @@ def launch(
         done = sum(state.status in OUTCOMES for state in states.values())
         names = {run.run_id: f"{overview.short_name(run.cell, design)}, seed {run.seed}" for run in design.runs}
         watch = Watch(names, done, overview.terminal())
-        codes = Pool(store, orders_path, places(design), design.study.resources.retries, watch).run(ids)
+        runs = {run.run_id: run for run in todo}
+
+        def is_finished(run_id: str) -> bool:
+            return not unfinished(replace(design, runs=(runs[run_id],)), store, orders, sources)
+
+        retries = design.study.resources.retries
+        codes = Pool(store, orders_path, places(design), retries, watch, is_finished).run(ids)
     return Launched(worst(list(codes.values())), len(todo))
+
+
+def record(whole: Design, store: Store) -> None:
+    """Keep the study as submitted and its list of runs; write nothing that stands already.
+
+    Every list that was ever launched stays: `bench.clean` spares what one of them names.
+    """
+    folder, runs = store.study(whole.study.name), design_csv(whole).encode()
+    listed = folder / "submissions" / f"{digest([run.run_id for run in whole.runs])}.csv"
+    for path, content in {
+        folder / "study.yaml": whole.study.text.encode(),
+        folder / "design.csv": runs,
+        listed: runs,
+    }.items():
+        if not path.exists() or path.read_bytes() != content:
+            write_bytes(path, content)
 
 
 def design_csv(design: Design) -> str:
@@ -101,16 +121,21 @@ def design_csv(design: Design) -> str:
 
 
 def prepare(todo: Sequence[Run], store: Store, orders_path: Path, study_dir: Path) -> int:
-    """Make in a child process what all runs need, once for each set and own module; return its exit code."""
+    """Make in a child process what all runs need, once for each set and norm of the user's own; return its code."""
     firsts: dict[Hashable, Run] = {}
     for run in todo:
-        firsts.setdefault((run.setting.data, tuple(run.setting.sources), run.setting.network), run)
-    for run in firsts.values():
-        command = [sys.executable, "-m", "bench.job", str(store.run(run.run_id).path)]
-        code = subprocess.run([*command, "--orders", str(orders_path), "--prepare", str(study_dir)]).returncode
-        if code != OK:
-            return BAD_INPUT if code == BAD_INPUT else FAILED
-    return OK
+        own = [name for name in (run.setting.g_norm, run.setting.d_norm) if ":" in name]
+        firsts.setdefault((run.setting.data, *own), run)
+    folders = [str(store.run(run.run_id).path) for run in firsts.values()]
+    command = [sys.executable, "-m", "bench.job", *folders, "--orders", str(orders_path), "--prepare", str(study_dir)]
+    child = subprocess.Popen([*command, "--supervised"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        with child:
+            code = child.wait()
+    except KeyboardInterrupt:
+        child.kill()
+        return STOPPED
+    return code if code in (OK, BAD_INPUT) else FAILED
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,8 @@ from bench.store import RunFolder, Store, StoreError
 
 OK, BAD_INPUT, STOPPED = 0, 2, 75
 POLL_S = 0.1
+TWICE_S = 1.0
+"""A second signal within so many seconds is the first one again: a shell and a wrapper may both pass it on."""
 ELSEWHERE_S = 5.0
 """How often to look at a run that another process is at."""
 
@@ -78,14 +80,23 @@ class Pool:
     """The supervisor of one study's runs on this machine."""
 
     def __init__(
-        self, store: Store, orders_path: Path, places: Sequence[Mapping[str, str]], retries: int, watch: Watch
+        self,
+        store: Store,
+        orders_path: Path,
+        places: Sequence[Mapping[str, str]],
+        retries: int,
+        watch: Watch,
+        is_finished: Callable[[str], bool],
     ) -> None:
+        """`is_finished`: whether another process has meanwhile done all that is asked of a run."""
         self.store, self.orders_path, self.retries, self.watch = store, orders_path, retries, watch
+        self.is_finished = is_finished
         self.free: list[Mapping[str, str]] = list(places)
         self.children: list[Child] = []
         self.codes: dict[str, int] = {}
         self.tries: collections.Counter[str] = collections.Counter()
         self.signals = 0
+        self.signalled = 0.0
 
     def run(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Run all; return exit codes.  After a signal, codes are 75 where a run can go on."""
@@ -95,7 +106,10 @@ class Pool:
             while waiting or self.children or elsewhere:
                 while waiting and self.free and not self.signals:
                     run_id = waiting.popleft()
-                    if not self._start(run_id):
+                    if self.is_finished(run_id):
+                        self.codes[run_id] = OK
+                        self.watch.finished(run_id, self.store.run(run_id).state(), OK, "done by another process")
+                    elif not self._start(run_id):
                         elsewhere[run_id] = time.monotonic() + ELSEWHERE_S
                 for run_id in [r for r, due in elsewhere.items() if due < time.monotonic()]:
                     del elsewhere[run_id]
@@ -107,7 +121,7 @@ class Pool:
                     for run_id in (*waiting, *elsewhere):
                         self.codes[run_id] = STOPPED
                     break
-                self.watch.tick([(c.run_id, c.folder.attempt(c.attempt)) for c in self.children])
+                self.watch.tick([(c.run_id, c.folder.attempt(c.attempt)) for c in self.children], len(elsewhere))
                 time.sleep(POLL_S)
         return self.codes
 
@@ -129,6 +143,8 @@ class Pool:
                 start_new_session=True,
             )
         self.children.append(Child(run_id, folder, attempt, process, slot))
+        if self.signals:  # one came while this child was being made
+            process.terminate()
         return True
 
     def _finish(self, child: Child) -> bool:
@@ -146,7 +162,7 @@ class Pool:
         self.codes[child.run_id] = code
         self.tries[child.run_id] += 1
         again = code not in (OK, BAD_INPUT, STOPPED) and not self.signals and self.tries[child.run_id] <= self.retries
-        self.watch.finished(child.run_id, child.folder.state(), code, again)
+        self.watch.finished(child.run_id, child.folder.state(), code, child.folder.reason(child.attempt), again)
         return again
 
     @contextlib.contextmanager
@@ -154,7 +170,9 @@ class Pool:
         """First signal: children stop in order.  Second: they are killed; their checkpoints stand."""
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            self.signals += 1
+            if self.signals and time.monotonic() - self.signalled < TWICE_S:
+                return
+            self.signals, self.signalled = self.signals + 1, time.monotonic()
             for child in list(self.children):
                 child.process.send_signal(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
 

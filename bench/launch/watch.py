@@ -45,23 +45,24 @@ class Watch:
         if self.live:
             self.live.stop()
 
-    def tick(self, running: Sequence[tuple[str, Path]]) -> None:
-        """Show how far the running attempts are; cheap to call often."""
+    def tick(self, running: Sequence[tuple[str, Path]], elsewhere: int = 0) -> None:
+        """Show how far the running attempts are; cheap to call often.  `elsewhere`: runs of other processes."""
         every = REFRESH_S if self.live else LINE_S
         if time.monotonic() - self._shown < every:
             return
         self._shown = time.monotonic()
         words = {run_id: read_json(folder / "alive") or {} for run_id, folder in running}
         if self.live:
-            self.live.update(self._table(words))
-        elif running:
+            self.live.update(self._table(words, elsewhere))
+        elif running or elsewhere:
             shares = ", ".join(f"{self.names[run_id]} {_share(said):.0%}" for run_id, said in words.items())
+            shares += f"; {elsewhere} with another process" if elsewhere else ""
             self.console.print(
                 f"{self.done} of {len(self.names)} runs have an outcome; running: {shares}", soft_wrap=True
             )
 
-    def finished(self, run_id: str, state: RunState, code: int, again: bool) -> None:
-        """Say how one attempt ended."""
+    def finished(self, run_id: str, state: RunState, code: int, note: str = "", again: bool = False) -> None:
+        """Say how one attempt ended.  `note`: what it left to say; `again`: it will be tried again."""
         if state.status in ("done", "diverged") and code == 0:
             self.done += 1
             self._finished_here += 1
@@ -72,18 +73,19 @@ class Watch:
                 f"{self.names[run_id]}  ",
                 (state.status, "bold"),
                 f"  {state.cause or detail}",
+                (f"  {note}" if note else "", "yellow"),
             )
         elif state.status == "stopped":
             line = Text.assemble(("◦ ", "magenta"), f"{self.names[run_id]}  ", ("stopped", "bold"), "  it can go on")
         else:
-            why = state.cause or "see its log"
+            why = note or state.cause or "see its log"
             line = Text.assemble(
                 ("! ", "red"), f"{self.names[run_id]}  ", (state.status, "bold"), f"  exit code {code}: {why}"
             )
             line.append("; trying again" if again else f"\n  run {run_id}")
         self.console.print(line, soft_wrap=True)
 
-    def _table(self, words: Mapping[str, Mapping[str, float]]) -> RenderableType:
+    def _table(self, words: Mapping[str, Mapping[str, float]], elsewhere: int = 0) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for run_id, said in words.items():
             rate = f"{said['images_per_second']:.0f} img/s" if "images_per_second" in said else "starting"
@@ -98,6 +100,8 @@ class Watch:
         if self._finished_here:
             each = (time.monotonic() - self.started) / self._finished_here
             head += f", about {_span(each * (len(self.names) - self.done))} to go"
+        if elsewhere:
+            head += f"; {elsewhere} with another process"
         return Group(Text(head, style="bold"), table)
 
 

@@ -119,7 +119,7 @@ def _sample_figure(samples: Grid, design: Design) -> Iterable[tuple[str, bytes]]
     if not samples.rows or not any(tile.path for row in samples.tiles for place in row for tile in place):
         return
     reference = figures.reference_levels(design)
-    names = [figures.short_name(cell, reference) for cell in design.cells][:most]
+    names = [figures.short_name(cell, reference, figures.shared_levels(design)) for cell in design.cells][:most]
     drawn: list[list[Any]] = []
     for number, row in enumerate(samples.tiles):
         line: list[Any] = []

@@ -331,7 +331,8 @@ def _design(design: Design, frame: pd.DataFrame) -> dict[str, Any]:
             levels.setdefault(factor, {})[level] = None
     return {
         "recipe": study.recipe,
-        "kind": study.design if isinstance(study.design, str) else _plain(study.design.model_dump(mode="json")),
+        "kind": _kind(design),
+        "aliases": list(design.aliases),
         "factors": [
             {
                 "name": factor,
@@ -344,13 +345,29 @@ def _design(design: Design, frame: pd.DataFrame) -> dict[str, Any]:
         "seeds": list(study.seeds),
         "metrics": list(study.metrics),
         "evaluate": {key: _plain(value) for key, value in study.evaluate.model_dump(mode="json").items()},
-        "warnings": [
-            {"cell": cell.name, "label": figures.short_name(cell, reference), "text": text}
-            for cell in design.cells
-            for text in cell.warnings
-        ],
+        "warnings": [{"text": text, "cells": names} for text, names in _warned(design, reference).items()],
         "forced": [{"cell": cell.name, "why": cell.forced} for cell in design.cells if cell.forced],
     }
+
+
+def _kind(design: Design) -> str:
+    """Name the kind of design in words."""
+    study = design.study
+    if study.rows:
+        return "a ladder of rows"
+    if isinstance(study.design, str):
+        return {"full": "full crossing", "one_at_a_time": "the reference and each other level alone"}[study.design]
+    return f"a {study.design.fraction} fraction"
+
+
+def _warned(design: Design, reference: Mapping[str, str]) -> dict[str, list[str]]:
+    """List the cells under each warning."""
+    shared = figures.shared_levels(design)
+    found: dict[str, list[str]] = {}
+    for cell in design.cells:
+        for text in cell.warnings:
+            found.setdefault(text, []).append(figures.short_name(cell, reference, shared))
+    return found
 
 
 def _shared(cells: Sequence[Cell], design: Design) -> dict[str, str]:

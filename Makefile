@@ -6,8 +6,11 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV := .venv
 BIN := $(VENV)/bin
 NEEDS_GB := 6
+NEEDS := torch torchvision numpy pandas scipy skimage sklearn cleanfid matplotlib PIL pydantic ruamel.yaml rich jinja2 pydoe
+NEEDS_DEV := pytest pytest_cov xdist coverage ruff mypy playwright
+has = $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' $(1) 2>/dev/null
 
-.PHONY: quickstart test lint schema
+.PHONY: quickstart test lint schema install
 
 quickstart: $(VENV)/.installed
 	@$(BIN)/python -m bench.run quickstart
@@ -23,7 +26,16 @@ lint: $(VENV)/.installed-dev
 schema: $(VENV)/.installed
 	@$(BIN)/python -m bench.run --schema > docs/study.schema.json
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# A .venv that has all it needs is left as it is.  After a change of pyproject.toml or constraints.txt: make install.
+$(VENV)/.installed:
+	@$(call has,$(NEEDS)) || $(MAKE) --no-print-directory install
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(call has,$(NEEDS_DEV)) || $(MAKE) --no-print-directory install EXTRA='[dev]'
+	@touch $@
+
+install:
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11"; exit 2; fi
 	@if [ ! -x $(BIN)/python ]; then \
 	    free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); \
@@ -33,9 +45,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	        || { echo "$(PYTHON) is no Python 3.11 to 3.13"; exit 2; }; \
 	    $(PYTHON) -m venv $(VENV); \
 	fi
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
-	@touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(EXTRA)'

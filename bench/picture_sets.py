@@ -35,7 +35,9 @@ class PictureSet:
     @property
     def fingerprint(self) -> str:
         """Hash of the pixels that are compared."""
-        return hashlib.sha256(repr(tuple(self.images.shape)).encode() + self.images.numpy().tobytes()).hexdigest()[:16]
+        hashed = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        hashed.update(self.images.numpy().reshape(-1).data)
+        return hashed.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import logging
 import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -276,6 +278,55 @@ def test_the_part_is_the_one_asked_for(tmp_path):
     assert train["real"] != test["real"]
 
 
+def test_more_reals_than_fakes_and_more_fakes_than_reals(tmp_path):
+    """80 reals: against fewer and more fakes; each metric takes what it takes, and the stamp says so."""
+    for count, swd_count in ((20, 20), (120, 80)):
+        found = scores(tmp_path, images=fakes(count), fakes=count, metrics=("fd", "kid", "prdc", "swd", "ms_ssim"))
+        assert {record["reason"] for record in found.values()} == {None}
+        assert (found["fd"]["protocol"]["n_real"], found["fd"]["protocol"]["n_fake"]) == (80, count)
+        assert found["swd"]["protocol"]["n_real"] == found["swd"]["protocol"]["n_fake"] == swd_count
+        assert found["kid"]["protocol"]["subset_size"] == min(80, count)
+        assert found["ms_ssim"]["protocol"]["pairs"] == count // 2
+
+
+def test_fewer_images_than_features_have_a_distance(tmp_path):
+    """The random net has 113 features; 20 fakes and 80 reals have singular covariances."""
+    found = scores(tmp_path, images=fakes(20), fakes=20, metrics=("fd",))
+    assert RandomConv(1).dim > 80
+    assert 0 < found["fd"]["values"]["fd[random]"] < float("inf")
+
+
+def test_labelled_sets_count_modes(tmp_path):
+    digits = Data(name="digits", size=8)
+    images, _ = datasets.load(digits, tmp_path / "data", tmp_path / "cache").part("train")
+    found = scores(tmp_path, metrics=("modes",), data=digits, images=images[:300], fakes=300)["modes"]
+    assert set(found["values"]) == {"modes[classifier]", "reverse_kl[classifier]"}
+    assert found["real"] == {"modes[classifier]": found["values"]["modes[classifier]"]}
+    assert found["values"]["reverse_kl[classifier]"] < 0.1
+    one = scores(tmp_path, metrics=("modes",), data=digits, images=images[:1].repeat(300, 1, 1, 1), fakes=300)["modes"]
+    assert one["values"]["modes[classifier]"] == 1
+    assert one["values"]["reverse_kl[classifier]"] > 1
+    assert "tells no classes" in reason(scores(tmp_path, metrics=("modes",))["modes"])
+
+
+def test_swd_takes_no_more_than_the_protocol_s_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.metrics.suite.IMAGES", 40)
+    found = scores(tmp_path, metrics=("swd",))["swd"]
+    assert (found["protocol"]["n_real"], found["protocol"]["n_fake"]) == (40, 40)
+    images, _ = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train")
+    drawn = images[draws.permutation(80, 0, "swd.reals", 0)[:40]]
+    assert found["values"] == pytest.approx(swd(drawn, fakes()[:40]))
+
+
+def test_images_come_before_features_and_large_features_are_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(reals, "HELD", 0)
+    found = scores(tmp_path, metrics=("fd", "swd", "kid", "colour"))
+    assert list(found) == ["swd", "colour", "fd", "kid"]
+    reference, _ = evaluate._reals(FACES, "train", tmp_path / "data", tmp_path / "cache")
+    assert not reference.side._features
+    assert values(scores(tmp_path, metrics=("fd", "swd", "kid", "colour"), fresh=False)) == values(found)
+
+
 # The cache ------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +367,23 @@ def test_content_that_was_changed_by_hand_fails_its_checksum(tmp_path, caplog):
     assert "damaged" in caplog.text
     assert kept(tmp_path, "floors", {"a": 1}, lambda: pytest.fail("made twice"))["x"].tolist() == [0, 1, 2, 3]
     assert path.stem == digest({"a": 1}, 24)
+
+
+def test_all_that_race_get_what_the_first_published(tmp_path):
+    """Eight makers of unlike arrays at once: one file, whole, and everybody has its content."""
+    together = threading.Barrier(8)
+
+    def race(number: int) -> list[float]:
+        def make():
+            together.wait()
+            return {"x": np.full(1000, float(number))}
+
+        return kept(tmp_path, "floors", {"a": 1}, make)["x"].tolist()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(race, range(8)))
+    assert all(values == found[0] for values in found)
+    assert [path.name for path in (tmp_path / "floors").iterdir()] == [f"{digest({'a': 1}, 24)}.npz"]
 
 
 def start(place: str) -> dict[str, float]:

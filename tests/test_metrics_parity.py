@@ -9,7 +9,7 @@ import pytest
 import scipy
 import torch
 
-from bench.metrics import frechet_distance, gaussian, inception_score, kernel_distance, prdc, with_root
+from bench.metrics import frechet_distance, gaussian, inception_score, kernel_distance, ms_ssim, prdc, with_root
 
 RNG = np.random.default_rng(2020)
 A = RNG.standard_normal((1200, 48))
@@ -62,3 +62,53 @@ def test_precision_to_coverage_equal_their_authors():
     original = pytest.importorskip("prdc").compute_prdc
     near = RNG.standard_normal((900, 48)) * 0.9 + 0.1
     assert prdc(A, near, 5) == pytest.approx(original(A, near, nearest_k=5), abs=1 / 900)
+
+
+def test_resize_equals_clean_fid_to_a_thousandth_of_a_grey_level(without_torchvision, tmp_path):
+    """What Inception is shown, caught on its way in, against clean-fid's own resizer on the same image."""
+    from cleanfid.resize import build_resizer
+
+    from bench.metrics.inception import FILE, Inception
+
+    POINTS = 1587  # 3 × 23 × 23
+
+    class Layers(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * 128 + 128)[:, :, ::13, ::13].flatten(1).repeat(1, 2)[:, :2048]
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = Layers()
+            self.output = torch.nn.Linear(2048, 1008)
+
+    torch.jit.script(Net()).save(str(tmp_path / FILE))
+    images = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for mode in ("clean", "legacy_pytorch"):
+        seen, _ = Inception(tmp_path, mode)(images)
+        theirs = np.stack([build_resizer(mode)(image.permute(1, 2, 0).numpy()) for image in images])
+        points = theirs.transpose(0, 3, 1, 2)[:, :, ::13, ::13].reshape(3, -1)[:, :POINTS]
+        assert np.abs(seen[:, :POINTS].numpy() - points).max() < 1e-3
+
+
+def test_ms_ssim_of_digits_keeps_its_digits_in_float32():
+    """Black background, few strokes: where a variance from squares could cancel away.  Direct sums in float64."""
+    theirs = pytest.importorskip("pytorch_msssim").ms_ssim
+    from sklearn.datasets import load_digits
+
+    small = torch.from_numpy(load_digits().images[:8] * 255 / 16)[:, None]
+    large = torch.nn.functional.interpolate(small, size=192, mode="nearest").round().byte()
+    a, b = large[:4], large[4:]
+    expected = theirs(a.double(), b.double(), data_range=255, size_average=False)
+    assert ms_ssim(a, b).numpy() == pytest.approx(expected.clamp(min=0).numpy(), abs=2e-6)
+    near = (a.float() * 0.9 + 12).round().byte()
+    expected = theirs(a.double(), near.double(), data_range=255, size_average=False)
+    assert ms_ssim(a, near).numpy() == pytest.approx(expected.numpy(), abs=2e-6)
+
+
+def test_prdc_of_float32_features_far_from_zero_equals_their_authors():
+    """Norms much larger than distances: squares must be float64."""
+    original = pytest.importorskip("prdc").compute_prdc
+    a, b = ((x[:400] + 300).astype(np.float32) for x in (A, B))
+    theirs = original(a.astype(np.float64), b.astype(np.float64), nearest_k=5)
+    assert prdc(a, b, 5) == pytest.approx(theirs, abs=1 / 400)

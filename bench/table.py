@@ -39,6 +39,7 @@ FOLLOWING = (
     "protocol",
     "n_real",
     "n_fake",
+    "n_floor",
     "extractor",
     "score_id",
     "commit",
@@ -112,7 +113,7 @@ def collect(design: Design, store: Store) -> pd.DataFrame:
     frame = pd.DataFrame.from_records(rows, columns=columns)
     for column in ("kimg", "value", "sd_eval", "real", "floor"):
         frame[column] = frame[column].astype(float)
-    for column in ("n_real", "n_fake"):
+    for column in ("n_real", "n_fake", "n_floor"):
         frame[column] = frame[column].astype("Int64")
     return frame
 
@@ -184,6 +185,7 @@ def _value_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "protocol": digest(stamp, 8),
         "n_real": stamp.get("n_real"),
         "n_fake": stamp.get("n_fake"),
+        "n_floor": stamp.get("n_floor"),
         "extractor": stamp.get("extractor"),
     }
     values = record.get("values") or {}

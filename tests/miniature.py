@@ -50,6 +50,7 @@ LABELS = ("000008.000", "000016.000", "000024.000", "000032.000")
 STAMP = {
     "n_real": 80,
     "n_fake": 2000,
+    "n_floor": 40,
     "part": "train",
     "resize": None,
     "quantisation": "uint8",

@@ -41,6 +41,7 @@ def test_one_row_a_run_snapshot_and_value(design, store):
     assert row["value"] == 90 + 2 + 30
     assert (row["g_norm"], row["d_weight"], row["seed"]) == ("bn", "spectral", 2)
     assert (row["n_fake"], row["n_real"], row["extractor"], row["floor"]) == (2000, 80, "random", 5.0)
+    assert row["n_floor"] == 40
     assert row["commit"] == "0123456789abcdef"
 
 

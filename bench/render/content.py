@@ -151,6 +151,11 @@ def is_detail(name: str) -> bool:
     return re.match(r"swd_\d+|colour_", name) is not None
 
 
+def _count(values: pd.Series) -> int | None:
+    known = values.dropna()
+    return int(known.iloc[0]) if len(known) else None
+
+
 def _metrics(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) -> list[dict[str, Any]]:
     listed = []
     moves = {row["metric"]: row for row in _records(noise)}
@@ -176,7 +181,7 @@ def _metrics(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) ->
                 "detail": is_detail(name),
                 "decimals": decimals,
                 "real": {"value": real, "text": number(real, decimals)},
-                "floor": {"value": floor, "text": number(floor, decimals)},
+                "floor": {"value": floor, "text": number(floor, decimals), "n": _count(scored["n_floor"])},
                 "noise": {
                     "value": moved.get("sd"),
                     "text": number(moved.get("sd"), _decimals([moved.get("sd") or 0.0], [])),

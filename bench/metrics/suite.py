@@ -55,6 +55,10 @@ class Side:
             self._images, self._index = self._images[self._index], None
         return self._images
 
+    def pick(self, rows: Tensor) -> Tensor:
+        """Copy the images of these rows, and no others."""
+        return self._images[rows if self._index is None else self._index[rows]]
+
     @property
     def shape(self) -> tuple[int, ...]:
         """[N, C, H, W]"""
@@ -186,11 +190,11 @@ def score_prdc(real: Side, fake: Side, settings: Settings) -> Result:
 def score_swd(real: Side, fake: Side, settings: Settings) -> Result:
     """`swd` and `swd_<side>`, on as many reals as fakes, 16,384 at most: of more, reals are drawn, fakes the first."""
     n = min(len(real), len(fake), IMAGES)
-    reals = real.images
-    if n < len(reals):
-        reals = reals[permutation(len(reals), settings["seed"], "swd.reals", 0)[:n]]
-    values = swd(reals.to(device()), fake.images[:n].to(device()), settings["seed"])
-    sides = ",".join(str(side) for side in levels(reals.shape[-1]))
+    reals, fakes = torch.arange(n), torch.arange(n)
+    if n < len(real):
+        reals = permutation(len(real), settings["seed"], "swd.reals", 0)[:n]
+    values = swd(real.pick(reals).to(device()), fake.pick(fakes).to(device()), settings["seed"])
+    sides = ",".join(str(side) for side in levels(real.shape[-1]))
     stamp = {"n_real": n, "n_fake": n, "dtype": "float32", "levels": sides, "patches": 128, "directions": 512}
     return Result(values, stamp=stamp)
 

@@ -1,5 +1,6 @@
 """SWD, MS-SSIM and colour moments: closed forms, invariances, and other implementations on single steps."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bench.metrics import MetricError, colour_distance, colour_moments, l1, ms_ssim, psnr, ssim, swd
-from bench.metrics.ms_ssim import C1, C2, WEIGHTS, scales, shuffled_pairs, stream_pairs
+from bench.metrics.ms_ssim import C1, C2, SIGMA, WEIGHTS, WINDOW, scales, shuffled_pairs, stream_pairs
 from bench.metrics.swd import directions, draw_places, levels, patches, sliced_distance, split_level, standardise
 
+swd_module = sys.modules["bench.metrics.swd"]  # the package's `swd` is the function
 WORKERS = ThreadPoolExecutor(1)
 
 
@@ -37,6 +39,16 @@ def test_levels_halve_down_to_sixteen():
     assert levels(24) == [24]
     with pytest.raises(MetricError, match="7×7"):
         levels(6)
+
+
+def test_constants_are_those_of_the_published_protocol():
+    """16,384 images a set, 128 patches of 7 × 7 each (2²¹ of length 147), 4 × 128 directions, down to 16 px."""
+    assert swd_module.IMAGES * swd_module.PATCHES == 2**21
+    assert 3 * swd_module.PATCH**2 == 147
+    assert swd_module.REPEATS * swd_module.DIRECTIONS == 512
+    assert levels(1024)[-1] == 16
+    assert (WINDOW, SIGMA) == (11, 1.5)
+    assert (C1, C2) == ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 
 
 def test_pyramid_equals_progan_s_convolutions():

@@ -193,7 +193,7 @@ def suite(n: int) -> None:
                 for request in listed}  # fmt: skip
     batch = torch.rand(64, 3, 299, 299)
     net.layers(batch), net.layers(batch)  # TorchScript compiles
-    forward = sum(cost(lambda: net.layers(batch)) for _ in range(max(n // 64, 1))) / max(n // 64, 1) * n / 64
+    forward = statistics.median(cost(lambda: net.layers(batch)) for _ in range(8)) * n / 64
     whole = sum(took.values())
     print(f"suite, {n} images, 64 px: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in took.items())}")
     print(f"{'suite over the forward passes plus SWD':64} {whole / (forward + took['swd']):7.3f}     asked ≤ 1.15  "

@@ -175,7 +175,7 @@ def cost(
         * images_of(run, sources[run.setting.data].parts["train"])
         for run in todo
     )
-    text = f"{len(todo)} runs to train: about {_hours(seconds)} of training, {_hours(seconds / places)} on {places} "
+    text = f"{len(todo)} runs to train: about {span(seconds)} of training, {span(seconds / places)} on {places} "
     text += "place" if places == 1 else "places"
     if unlike:
         text += f" ({unlike} of them of a shape not run yet: the study's median rate stands for theirs)"
@@ -187,7 +187,8 @@ def images_of(run: Run, n_train: int) -> int:
     return nimg_after(run.setting.train, schedule(run.setting, n_train).steps)
 
 
-def _hours(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Write a time for people: `95 s`, `12 min`, `3.4 h`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
@@ -238,5 +239,5 @@ def detail(state: RunState) -> str:
     if state.cause:
         return state.cause
     if state.trained:
-        return f"{state.trained['kimg']:g} kimg in {_hours(state.trained['seconds'])}"
+        return f"{state.trained['kimg']:g} kimg in {span(state.trained['seconds'])}"
     return ""

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bench.overview import span
 from bench.store import RunState, read_json
 
 REFRESH_S = 0.5
@@ -99,7 +100,7 @@ class Watch:
         head = f"{self.done} of {len(self.names)} runs have an outcome"
         if self._finished_here:
             each = (time.monotonic() - self.started) / self._finished_here
-            head += f", about {_span(each * (len(self.names) - self.done))} to go"
+            head += f", about {span(each * (len(self.names) - self.done))} to go"
         if elsewhere:
             head += f"; {elsewhere} with another process"
         return Group(Text(head, style="bold"), table)
@@ -111,11 +112,3 @@ def _share(said: Mapping[str, float]) -> float:
 
 def _losses(said: Mapping[str, float]) -> str:
     return "  ".join(f"{key[5:]} {value:.3g}" for key, value in said.items() if key.startswith("loss_"))
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

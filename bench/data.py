@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -33,6 +33,15 @@ FORMAT = 1
 """Of the cache.  Raise it when decoding, resizing, splitting or the layout changes: old files are then left alone."""
 NPY_HEADER = 128
 """Bytes before the pixels: the count of images is known only after the last one, so the header's room is fixed."""
+
+
+class Part(NamedTuple):
+    """One part of a set, as views."""
+
+    images: Tensor
+    """uint8 [N, C, H, W]"""
+    labels: Tensor
+    """int64 [N]; 0 throughout where there are no classes."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +64,13 @@ class Dataset:
         """1 or 3."""
         return int(self.images.shape[1])
 
-    def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return (images, labels) of a part, as views.  Raises DataError when no image is in it."""
+    def part(self, name: str) -> Part:
+        """Return a part.  Raises DataError when no image is in it."""
         index = self.parts[name]
         if len(index) == 0:
             raise DataError(f"the {name} part is empty: the set has {len(self.images)} images in all")
         chosen = slice(int(index[0]), int(index[-1]) + 1)
-        return self.images[chosen], self.labels[chosen]
+        return Part(self.images[chosen], self.labels[chosen])
 
 
 def load(data: Data, root: Path, cache: Path) -> Dataset:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import datasets, fractions
+from bench.own_modules import OWN_KEYS
 from bench.recipes import RECIPES
 from bench.rules import Verdict, verdicts
 from bench.setting import Data, Setting, overlay, resolve, run_id
@@ -18,6 +19,15 @@ from bench.yaml_places import nearest
 
 CONFIRM_RUNS = 2_000
 """From so many runs on, the command asks for `--yes`: more often a typo than a plan."""
+
+
+class Facts(NamedTuple):
+    """What a plan knows of a data set."""
+
+    fingerprint: str
+    channels: int
+    classes: int
+    """0 where there are no labels."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +88,26 @@ def expand(study: Study, *, root: Path, cache: Path, only: Sequence[str] = (), l
     left; DataError for data that is not there.
     """
 
-    def facts(data: Data) -> tuple[str, int]:
-        return datasets.fingerprint(data, root, cache), datasets.describe(data, root).channels
+    def facts(data: Data) -> Facts:
+        source = datasets.describe(data, root)
+        return Facts(datasets.fingerprint(data, root, cache), source.channels, len(source.classes))
 
     return expand_with(study, facts, only=only, limit=limit)
 
 
 def expand_with(
     study: Study,
-    facts: Callable[[Data], tuple[str, int]],
+    facts: Callable[[Data], Facts],
     *,
     only: Sequence[str] = (),
     limit: int | None = None,
 ) -> Design:
-    """Do what `expand` does, with `facts` to tell a data set's fingerprint and number of channels."""
+    """Do what `expand` does, with `facts` to tell what a plan knows of a data set."""
     if limit is not None and limit < 1:
         raise StudyError([Problem(f"--limit {limit}", "", "a number of runs is due, at least 1")])
     chosen = _selection(study, only)
     combinations, aliases = _combinations(study)
-    known: dict[Data, dict[str, Any]] = {}
+    known: dict[Data, Facts] = {}
     cells: list[tuple[Cell, Setting]] = []
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
@@ -232,16 +243,20 @@ def noise_run(design: Design) -> Run | None:
 
 
 def _with_facts(
-    cell: Cell, study: Study, facts: Callable[[Data], tuple[str, int]], known: dict[Data, dict[str, Any]]
+    cell: Cell, study: Study, facts: Callable[[Data], Facts], known: dict[Data, Facts]
 ) -> tuple[Cell, Setting]:
-    """Fill in what the plan knows: the data's fingerprint and channels, sources of own modules, the mark of force."""
-    data = resolve(cell.settings).data
+    """Fill in what the plan knows: facts of the data, sources of own modules, the mark of force."""
+    setting = resolve(cell.settings)
+    data = setting.data
     if data not in known:
-        fingerprint, channels = facts(data)
-        known[data] = {"data.fingerprint": fingerprint, "data.channels": channels}
-    named = {str(cell.settings.get(key, "")).partition(":")[0] for key in ("g_norm", "d_norm")}
+        known[data] = facts(data)
+    fingerprint, channels, classes = known[data]
+    of_data = {"data.fingerprint": fingerprint, "data.channels": channels}
+    if setting.reads_labels:
+        of_data["data.classes"] = classes
+    named = {str(cell.settings.get(key, "")).partition(":")[0] for key in OWN_KEYS}
     sources = {module: study.sources[module] for module in sorted(named) if module in study.sources}
-    filled = {**known[data], "forced": cell.forced is not None, "sources": sources}
+    filled = {**of_data, "forced": cell.forced is not None, "sources": sources}
     return cell, resolve(cell.settings, filled)
 
 

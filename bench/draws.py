@@ -7,6 +7,7 @@ checkpoint needs no generator state.  This is what makes seeds pairs.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -46,3 +47,31 @@ def uniform(
 def permutation(n: int, seed: int, stream: str, step: int | str) -> Tensor:
     """Draw a permutation of 0..n-1, int64 [n], on the CPU."""
     return torch.randperm(n, generator=generator(seed, stream, step))
+
+
+class Chance:
+    """Where the random layers of a net (dropout, noise) draw: an address that the loop moves on before each update.
+
+    A layer draws at (seed, stream, its name, how often it has drawn since, step), so that a further random layer
+    moves no other's draws.
+    """
+
+    def __init__(self) -> None:
+        self.at(0, "still", 0)
+
+    def at(self, seed: int, stream: str, step: int) -> None:
+        """Move on to an address."""
+        self.seed, self.stream, self.step = seed, stream, step
+        self._drawn: Counter[str] = Counter()
+
+    def normal(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
+        """Draw N(0, 1), float32, of `shape`, for the layer `name`."""
+        return normal(shape, self.seed, self._stream(name), self.step, device)
+
+    def uniform(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
+        """Draw U[0, 1), float32, of `shape`, for the layer `name`."""
+        return uniform(shape, self.seed, self._stream(name), self.step, device=device)
+
+    def _stream(self, name: str) -> str:
+        self._drawn[name] += 1
+        return f"{self.stream}/{name}/{self._drawn[name]}"

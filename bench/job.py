@@ -121,14 +121,14 @@ class Work:
 
     def train(self) -> Outcome:
         """Train to the end, or to a stop; record the outcome."""
-        images, _ = self.dataset.part("train")
-        plan = schedule(self.setting, len(images))
+        part = self.dataset.part("train")
+        plan = schedule(self.setting, len(part.images))
         checkpoint_s = 60.0 * self.orders.checkpoint_minutes
         keeper = RunKeeper(
             self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s
         )
         try:
-            outcome = train(self.setting, images, plan, keeper, self.device)
+            outcome = train(self.setting, part, plan, keeper, self.device)
         finally:
             keeper.close()
             self.notes += keeper.notes
@@ -199,7 +199,7 @@ class Work:
 
 def check_sources(setting: Setting) -> None:
     """Raise NormError when a module of the user's own is not the one that was planned: the run's id is of that one."""
-    for name in (setting.g_norm, setting.d_norm):
+    for name in (getattr(setting, key) for key in own_modules.OWN_KEYS):
         planned = setting.sources.get(name.partition(":")[0])
         if ":" in name and own_modules.source_hash(name) != planned:
             raise norms.NormError(f"{name}: its source has changed since this run was planned; start the study again")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from bench.setting import OwnName
+from bench.knobs import OwnName
 from bench.study_file import FILLED_BY_THE_PLAN, SETTING_LEAVES
 from bench.yaml_places import Trail, nearest
 

@@ -34,7 +34,7 @@ STYLES = {
 }
 COST_FREE = ("seed", "loss", "clip_value", "gp_weight", "r1_weight", "train.lr", "train.d_lr", "train.betas")
 """Knobs that do not change what an image costs."""
-LENGTHS = ("train.kimg", "train.epochs", "train.g_steps", "train.snapshots")
+LENGTHS = ("train.kimg", "train.epochs", "train.g_steps", "train.labelled_steps", "train.snapshots")
 
 
 def plan(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], places: int) -> RenderableType:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from bench.yaml_places import nearest
 
+OWN_KEYS = ("g_norm", "d_norm", "network", "loss")
+"""The settings where a name of the user's own may stand."""
+
 
 class OwnModuleError(Exception):
     """A name of the user's own that no file defines; the message says where it was looked for."""

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from bench.setting import Data, OwnName, PositiveInt, Strict, digest
+from bench.knobs import OwnName
+from bench.setting import Data, PositiveInt, Strict, digest
 
 ExtractorName = Literal["auto", "inception", "dinov2", "classifier", "random"]
 Part = Literal["train", "held_out", "test"]
@@ -180,9 +181,19 @@ def resolve_extractor(name: str, classes: int) -> str:
     return "classifier" if classes >= 2 else "random"
 
 
+TRAINING_ONLY = {"folder", "input_folder", "mirror", "labels", "labels_drawn", "classes"}
+SELDOM = ("subset", "pairs", "direction")
+
+
 def reference_set(data: Data, part: str, channels: int | None = None) -> dict[str, Any]:
-    """Say what the reals are, wherever they lie: all of `data` but the folder's path, and the part."""
-    said = data.model_dump(mode="json", exclude={"folder"})
+    """Say what the reals are, wherever they lie: the part, and all of `data` but paths and what training alone reads.
+
+    Of what sets seldom have, only what is said: scores keep their ids when such a knob is added.
+    """
+    said = data.model_dump(mode="json", exclude=TRAINING_ONLY)
+    for name in SELDOM:
+        if said[name] == Data.model_fields[name].default:
+            del said[name]
     said["channels"] = data.channels or channels
     return {**said, "part": part}
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from bench.setting import Setting
-
-MAX_SIZE = 1024
+from bench.sizes import makes, smallest_map
 
 
 class Rule(NamedTuple):
@@ -34,33 +33,6 @@ class Verdict(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Sizes.
-
-
-def makes(network: str, size: int) -> bool:
-    """Say whether a network family makes images of side `size`."""
-    if network == "dcgan":
-        return 16 <= size <= MAX_SIZE and size & (size - 1) == 0
-    return 8 <= size <= MAX_SIZE and size % 8 == 0
-
-
-def size_mistake(network: str, size: int) -> str | None:
-    """Say what is wrong with a size that the network cannot make, and which it can; None when it can."""
-    if makes(network, size):
-        return None
-    below = next((s for s in range(size, 0, -1) if makes(network, s)), None)
-    above = next((s for s in range(size, MAX_SIZE + 1) if makes(network, s)), None)
-    sizes = "powers of two from 16" if network == "dcgan" else "multiples of 8"
-    hint = " or ".join(str(s) for s in (below, above) if s)
-    return f"network {network} makes no images of {size} px; it makes {sizes} (did you mean {hint}?)"
-
-
-def _smallest_map(setting: Setting) -> int:
-    """Side of the smallest map that carries a norm, in G and in D."""
-    return 4 if setting.network == "dcgan" else setting.data.size // 8
-
-
-# ---------------------------------------------------------------------------------------------------------
 # The table.
 
 _GRADIENT = ("gp", "r1")
@@ -76,7 +48,7 @@ def _input_norm(setting: Setting) -> str:
 
 def _instance_on(setting: Setting, side: int) -> bool:
     """Say whether a norm over the pixels of one map meets a map of `side` × `side`."""
-    return _smallest_map(setting) == side and (_input_norm(setting) in ("in", "adain") or setting.d_norm == "in")
+    return smallest_map(setting) == side and (_input_norm(setting) in ("in", "adain") or setting.d_norm == "in")
 
 
 def _groups_badly(setting: Setting) -> bool:
@@ -167,14 +139,14 @@ RULES: tuple[Rule, ...] = (
         14,
         "warn",
         "batch norm with a batch of one image on a rank",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _smallest_map(s) > 1,
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and smallest_map(s) > 1,
         "batch norm of one image is instance norm",
     ),
     Rule(
         14,
         "deny",
         "batch norm with a batch of one image on a rank, where a map is one pixel",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _smallest_map(s) == 1,
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and smallest_map(s) == 1,
         "batch norm of one value is zero",
     ),
     Rule(
@@ -216,7 +188,7 @@ RULES: tuple[Rule, ...] = (
         27,
         "warn",
         "in or adain on G's input block (g_input_norm: same)",
-        lambda s: _input_norm(s) in ("in", "adain") and _smallest_map(s) > 2,
+        lambda s: _input_norm(s) in ("in", "adain") and smallest_map(s) > 2,
         "instance norm of G's first map erases each channel's level and contrast, where z speaks; "
         "Kwak & Ko keep batch norm there (g_input_norm: bn)",
     ),

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from bench.batches import draw_labels, draw_z
 from bench.data import to_uint8
+from bench.models import set_chance
 from bench.setting import Setting
-from bench.train import draw_z
 
 SHEET = 8
 """A sheet has 8 × 8 tiles."""
@@ -44,7 +45,12 @@ def fakes(
     sampler.train(setting.sample_stats == "batch")
     images = []
     for index in range(-(-n // batch)):
-        made = sampler(draw_z(setting, batch, seed, stream, index, device))
+        set_chance(sampler, seed, stream, index)
+        z = draw_z(setting, batch, seed, stream, index, device)
+        if setting.condition in ("none", "sgan"):
+            made = sampler(z)
+        else:
+            made = sampler(z, draw_labels(setting, batch, seed, f"{stream}_y", index, device))
         if not bool(torch.isfinite(made).all()):
             raise SampleError("G makes values that are not finite")
         images.append(to_uint8(made).cpu())

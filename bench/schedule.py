@@ -72,9 +72,9 @@ def schedule(setting: Setting, n_train: int) -> Schedule:
             return steps_for_nimg(epochs * n_train)
         return g_steps
 
-    total = steps(train.kimg, train.epochs, train.g_steps)
+    total = steps(train.kimg, train.epochs, train.g_steps or train.labelled_steps)
     if total is None:
-        raise ValueError("no length: say one of train.kimg, train.epochs, train.g_steps")
+        raise ValueError("no length: say one of train.kimg, train.epochs, train.g_steps, train.labelled_steps")
     total = max(1, total)
     wanted: Sequence[int | None]
     if train.snapshots_kimg is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import own_modules, protocol, rules
+from bench import own_modules, protocol, sizes
 from bench.setting import LENGTHS, SNAPSHOTS, overlay
 from bench.study_file import SETTING_LEAVES, FractionDesign
 from bench.study_layers import Draft
@@ -186,9 +186,11 @@ class Check(Levels):
             known = any(settings.get(key) is not None for key in LENGTHS) or bool(decided & set(LENGTHS))
             if self.complete and not known and not in_factor and not self.draft.was_cut("train"):
                 self.say(
-                    (*trail, "train"), "no length: say one of train.kimg, train.epochs, train.g_steps", of_key=True
+                    (*trail, "train"),
+                    f"no length: say one of {', '.join(LENGTHS)}",
+                    of_key=True,
                 )
-            for length, snapshots in zip(LENGTHS, SNAPSHOTS, strict=True):
+            for length, snapshots in zip(LENGTHS, SNAPSHOTS, strict=False):
                 kept, end = settings.get(snapshots), settings.get(length)
                 if kept is None or not said & {length, snapshots}:
                     continue
@@ -206,7 +208,7 @@ class Check(Levels):
             in_factor = trail[:1] == ("factors",)
             if (involved and not in_factor) or (in_factor and involved != [trail[1]]):
                 continue
-            message = rules.size_mistake(settings.get("network", "dcgan"), settings.get("data.size", 32))
+            message = sizes.size_mistake(settings.get("network", "dcgan"), settings.get("data.size", 32))
             if message:
                 here = trail if in_factor else (*trail, "data", "size")
                 self.say(here, f"data.size: {message}" if in_factor or trail else message)
@@ -214,7 +216,7 @@ class Check(Levels):
     def _own_modules(self) -> None:
         named: dict[str, Trail] = {}
         for trail, settings, _ in self._layers():
-            for key in ("g_norm", "d_norm"):
+            for key in own_modules.OWN_KEYS:
                 if ":" in str(settings.get(key, "")):
                     named.setdefault(settings[key], trail if trail[:1] == ("factors",) else (*trail, key))
         if ":" in self.keys.evaluate.extractor:

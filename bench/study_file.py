@@ -275,10 +275,10 @@ class _Partial(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-FILLED_BY_THE_PLAN = frozenset({"seed", "forced", "sources", "data.fingerprint"})
+FILLED_BY_THE_PLAN = frozenset({"seed", "forced", "sources", "data.fingerprint", "data.classes"})
 """Settings that no study file says."""
 
-_DataKeys = create_model("Data", __base__=_Partial, __doc__=Data.__doc__, **_fields(Data, {"fingerprint"}))
+_DataKeys = create_model("Data", __base__=_Partial, __doc__=Data.__doc__, **_fields(Data, {"fingerprint", "classes"}))
 _SETTINGS = _fields(Setting, {"seed", "forced", "sources"}, data=_DataKeys)
 
 SETTING_KEYS = tuple(_SETTINGS)

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bench import draws
-from bench.data import batch_indices, to_float
-from bench.models import build
+from bench.batches import Batches
+from bench.data import Part
+from bench.models import build, set_chance
 from bench.objectives import Nets, Phase, phases
 from bench.schedule import Schedule, d_updates_before, nimg_after
 from bench.setting import Setting, Train
@@ -66,12 +66,9 @@ class Outcome:
 
 
 def train(
-    setting: Setting, images: Tensor, schedule: Schedule, keeper: Keeper, device: torch.device | str = "cpu"
+    setting: Setting, part: Part, schedule: Schedule, keeper: Keeper, device: torch.device | str = "cpu"
 ) -> Outcome:
-    """Train one run from its newest checkpoint to its end.
-
-    `images`: the training part, uint8 [N, C, H, W].
-    """
+    """Train one run on the training part, from its newest checkpoint to its end."""
     seed, knobs = setting.seed, setting.train
 
     # Networks and optimizers.
@@ -84,7 +81,7 @@ def train(
     trained: dict[str, nn.Module] = {"G": G, "D": D}
     plan = phases(setting)
     optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, knobs) for phase in plan}
-    images = images.to(device)
+    batches = Batches(setting, part, device)
 
     # Resume.
     step, seconds_before = 0, 0.0
@@ -99,20 +96,11 @@ def train(
         sums.load(checkpoint["sums"])
     started, started_at = time.monotonic(), step
 
-    def draw(phase: Phase, index: int) -> dict[str, Tensor]:
-        """The batch of update number `index` of a phase: tensors, all drawn here."""
-        batch = {}
-        if "real" in phase.needs:
-            chosen = batch_indices(len(images), knobs.batch, index, seed).to(device)
-            batch["real"] = to_float(images[chosen]).contiguous(memory_format=torch.channels_last)
-        if "z" in phase.needs:
-            batch["z"] = draw_z(setting, knobs.batch, seed, f"z_{phase.name}", index, device)
-        if "gp_alpha" in phase.needs:
-            batch["gp_alpha"] = draws.uniform((knobs.batch, 1, 1, 1), seed, "gp_alpha", index, device=device)
-        return batch
-
-    def update(phase: Phase, batch: Mapping[str, Tensor]) -> None:
-        """Minimise a phase's loss by one step of its optimizer."""
+    def update(phase: Phase, index: int) -> None:
+        """Minimise a phase's loss by one step of its optimizer: its update number `index`."""
+        batch = batches.draw(phase, index)
+        for net in trained.values():
+            set_chance(net, seed, phase.stream or phase.name, index)
         for name, net in trained.items():
             net.requires_grad_(name == phase.trains)
         if phase.before is not None:
@@ -143,7 +131,7 @@ def train(
         first_update = {"D": d_updates_before(knobs, step), "G": step}
         for phase in plan:
             for repeat in range(phase.times(step)):
-                update(phase, draw(phase, first_update[phase.trains] + repeat))
+                update(phase, first_update[phase.trains] + repeat)
         step += 1
 
         # Moving average of G.
@@ -178,14 +166,6 @@ def train(
 
 
 # ---------------------------------------------------------------------------------------------------------
-
-
-def draw_z(setting: Setting, n: int, seed: int, stream: str, step: int, device: torch.device | str = "cpu") -> Tensor:
-    """Draw z, float32 [n, z_dim], as the setting says: N(0, I) or U(-1, 1)."""
-    shape = (n, setting.z_dim)
-    if setting.z_dist == "normal":
-        return draws.normal(shape, seed, stream, step, device)
-    return draws.uniform(shape, seed, stream, step, -1.0, 1.0, device)
 
 
 def make_optimizer(net: nn.Module, name: str, knobs: Train) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import datasets, study
-from bench.design import CONFIRM_RUNS, expand, expand_with, needs_confirmation
+from bench.design import CONFIRM_RUNS, Facts, expand, expand_with, needs_confirmation
 from bench.setting import run_id
 from bench.study import StudyError, load
 
@@ -22,7 +22,7 @@ def plan(tmp_path, monkeypatch):
 
     def make(text, overrides=(), **options):
         Path("s.yaml").write_text(text)
-        return expand_with(load(Path("s.yaml"), None, overrides), lambda data: ("f" * 16, 1), **options)
+        return expand_with(load(Path("s.yaml"), None, overrides), lambda data: Facts("f" * 16, 1, 0), **options)
 
     return make
 
@@ -319,9 +319,9 @@ def test_a_source_is_in_the_runs_that_use_it(plan, tmp_path):
 
 def test_the_shipped_grid_is_legal_and_crosses_in_full():
     s = load(study.find("normalization"), None, ["design=full"])
-    design = expand_with(s, lambda data: ("f", 3))
+    design = expand_with(s, lambda data: Facts("f", 3, 10))
     assert (len(design.cells), len(design.runs), design.exclusions) == (128, 640, ())
     assert len({run.run_id for run in design.runs}) == 640
-    alone = expand_with(load(study.find("normalization")), lambda data: ("f", 3))
+    alone = expand_with(load(study.find("normalization")), lambda data: Facts("f", 3, 10))
     assert len(alone.cells) == 8
     assert {run.run_id for run in alone.runs} < {run.run_id for run in design.runs}

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.models import build
-from bench.objectives import LOSSES, Nets, Phase, gradient_penalty, phases, r1_penalty
+from bench.objectives import Nets, Phase, phases
+from bench.objectives.losses import LOSSES
+from bench.objectives.penalties import gradient_penalty, r1_penalty
 from bench.setting import Setting, resolve
 
 R = torch.tensor([2.0, -1.0, 0.5])

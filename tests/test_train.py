@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from bench import draws
+from bench.batches import draw_z
+from bench.data import Part
 from bench.objectives import Phase
 from bench.schedule import schedule
-from bench.train import Sums, average, draw_z, train, weights_digest
+from bench.train import Sums, average, train, weights_digest
 
 
 class Memory:
@@ -52,7 +54,7 @@ def images(n=20, size=16):
 
 
 def run(setting, keeper):
-    return train(setting, images(), schedule(setting, 20), keeper)
+    return train(setting, Part(images(), torch.zeros(20, dtype=torch.int64)), schedule(setting, 20), keeper)
 
 
 FORMS = {

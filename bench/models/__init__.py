@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bench.draws import Chance
 from bench.models import dcgan, sndcgan
 from bench.models.weights import finish
-from bench.rules import size_mistake
 from bench.setting import Setting
+from bench.sizes import size_mistake
 
 FAMILIES = {"dcgan": dcgan, "sndcgan": sndcgan}
 
@@ -31,3 +32,10 @@ def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
     for net, name, weight in ((G, "G", setting.g_weight), (D, "D", setting.d_weight)):
         finish(net, name, seed=setting.seed, init=setting.init, equalized=setting.equalized, weight=weight)
     return G, D
+
+
+def set_chance(net: nn.Module, seed: int, stream: str, step: int) -> None:
+    """Say where the random layers of a net draw from now on; nets without any are left alone."""
+    chance = getattr(net, "chance", None)
+    if isinstance(chance, Chance):
+        chance.at(seed, stream, step)

@@ -166,7 +166,7 @@ class Generator(nn.Module):
         self.rgb = rgb
         self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         h = z
         kept: dict[int, Tensor] = {}
         for size, block in zip(self.sizes, self.blocks, strict=True):
@@ -186,7 +186,7 @@ class Discriminator(nn.Module):
         self.mbstd = MinibatchStd(mbstd) if mbstd else nn.Identity()
         self.logit = logit
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x)
         return self.logit(self.mbstd(x)).flatten()

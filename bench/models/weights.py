@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from bench import draws
+from bench.draws import Chance
+from bench.models.chance import RandomLayer
 from bench.norms import WEIGHT_NORMS, AdaIN, EqualizedRate, OwnNorm, SelfModulatedBatchNorm
 
 GAINS = {"rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "affine": 0.2}
@@ -30,8 +32,12 @@ def finish(net: nn.Module, name: str, *, seed: int, init: str, equalized: bool, 
     `name` is "G" or "D": the first weight's address is (seed, "init", "G.blocks.0.conv.weight").
     Equalized rate comes first, spectral norm sees what it makes.  Norms of the user's own are left alone.
     """
+    chance = Chance()
+    net.chance = chance  # type: ignore[assignment]
     for path, module in _own_modules(net):
         address = f"{name}.{path}"
+        if isinstance(module, RandomLayer):
+            module.chance, module.name = chance, address
         if isinstance(module, Layer):
             _draw_layer(module, address, seed, init, equalized)
         elif isinstance(getattr(module, "weight", None), nn.Parameter):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_train import FORMS, Memory, images, run
 
+from bench.data import Part
 from bench.models import build
 from bench.objectives import Nets, phases
 from bench.schedule import schedule
@@ -16,7 +17,7 @@ pytestmark = [
 
 
 def run_on_gpu(setting, keeper):
-    return train(setting, images(), schedule(setting, 20), keeper, "cuda")
+    return train(setting, Part(images(), torch.zeros(20, dtype=torch.int64)), schedule(setting, 20), keeper, "cuda")
 
 
 @pytest.fixture(autouse=True)

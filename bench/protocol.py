@@ -85,9 +85,9 @@ class Metric(NamedTuple):
 _FEATURES = ("extractor",)
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric("FID", "lower", "log", "", 1, ("resize",)),
-    "fd": Metric("Fréchet distance", "lower", "log", "", 1, _FEATURES),
-    "fid_infinity": Metric("FID∞", "lower", "raw", "", 1, _FEATURES),
+    "fid": Metric("FID", "lower", "log", "", 2, ("resize",)),
+    "fd": Metric("Fréchet distance", "lower", "log", "", 2, _FEATURES),
+    "fid_infinity": Metric("FID∞", "lower", "raw", "", 2, _FEATURES),
     "is": Metric("Inception score", "higher", "raw", "", 1, (*_FEATURES, "is_splits")),
     "kid": Metric("KID × 10³", "lower", "raw", "10⁻³", 1, (*_FEATURES, "kid_subsets", "kid_subset_size")),
     "prdc": Metric("precision, recall, density, coverage", "higher", "raw", "", 1, (*_FEATURES, "prdc_k")),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.metrics.arrays import kept_on, on_host
 from bench.metrics.dinov2 import DinoV2
 from bench.metrics.failure import MetricError
 from bench.metrics.features import Extractor, Features, extract, own_extractor
@@ -70,7 +71,7 @@ class ReferenceSet:
                 raise MetricError("a classifier needs a set with two classes or more")
             built = self._classifier()
         else:
-            return own_extractor(name, channels, size)
+            built = own_extractor(name, channels, size)
         if isinstance(built, nn.Module):
             built.to(device()).requires_grad_(False)
         return built
@@ -96,17 +97,23 @@ class ReferenceSet:
     def _features(self, settings: Settings) -> Features:
         def make() -> Arrays:
             seen = self.extract(self.side.images, settings)
-            return {"features": seen.features, **({} if seen.logits is None else {"logits": seen.logits})}
+            made = {"features": on_host(seen.features)}
+            return made if seen.logits is None else {**made, "logits": on_host(seen.logits)}
 
         arrays = kept(self.cache, "features", self._pass(settings), make)
-        return Features(arrays["features"], arrays.get("logits"))
+        where = _device_of(self.extractor(settings))
+        features, logits = (
+            None if array is None else kept_on(torch.from_numpy(array), where)
+            for array in (arrays["features"], arrays.get("logits"))
+        )
+        return Features(features, logits)
 
     def _gaussian(self, settings: Settings) -> Gaussian:
         def make() -> Arrays:
             fitted = with_root(gaussian(self.side.features(settings).features))
-            said = {"n": np.array(fitted.n), "mean": fitted.mean, "factor": fitted.factor}
-            said["covariance"] = fitted.covariance
-            return {name: array for name, array in said.items() if array is not None}
+            said = {"mean": fitted.mean, "factor": fitted.factor, "covariance": fitted.covariance}
+            made = {name: on_host(array) for name, array in said.items() if array is not None}
+            return {"n": np.array(fitted.n), **made}
 
         arrays = kept(self.cache, "statistics", {**self._pass(settings), "version": METRICS["fd"].version}, make)
         return Gaussian(int(arrays["n"]), arrays["mean"], arrays["factor"], arrays.get("covariance"))

@@ -303,14 +303,3 @@ def test_colour_moments_are_numpy_s_and_their_distance_is_in_grey_levels():
     assert colour_distance(moments, moments) == 0
     with pytest.raises(TypeError, match="uint8"):
         colour_moments(images.float())
-
-
-# On a GPU -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_the_numbers_of_a_cpu():
-    a, b = photos(200, 64), photos(200, 64, seed=1)
-    assert swd(a.cuda(), b.cuda()) == pytest.approx(swd(a, b), rel=1e-4)
-    assert ms_ssim(a.cuda(), b.cuda()).cpu().numpy() == pytest.approx(ms_ssim(a, b).numpy(), abs=2e-6)
-    assert colour_moments(a.cuda()).numpy() == pytest.approx(colour_moments(a).numpy(), rel=1e-12)

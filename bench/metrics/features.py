@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.metrics.arrays import Array, kept_on
 from bench.metrics.failure import MetricError
 
 
@@ -36,11 +35,11 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """What one pass over a set leaves."""
+    """What one pass over a set leaves, float32: NumPy's of an extractor on a CPU, else tensors on its device."""
 
-    features: NDArray[np.float32]
+    features: Array
     """[N, dim]"""
-    logits: NDArray[np.float32] | None
+    logits: Array | None
     """[N, classes]"""
 
 
@@ -61,7 +60,8 @@ def extract(
         raise TypeError(f"images must be uint8, not {images.dtype}")
     if not len(images):
         raise MetricError("there are no images")
-    rows = _Rows(len(images), f"features of {extractor.name}"), _Rows(len(images), f"logits of {extractor.name}")
+    device = torch.device(device)
+    rows = [_Rows(len(images), f"{what} of {extractor.name}", device) for what in ("features", "logits")]
     # TF32 would leave ten bits of a feature.
     with torch.no_grad(), torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
         for start in range(0, len(images), batch):
@@ -71,7 +71,7 @@ def extract(
                 full = torch.cat([block, block[-1:].expand(batch - len(block), -1, -1, -1)])
             for kept, seen in zip(rows, extractor(full.to(device)), strict=True):
                 if seen is not None:
-                    kept.add(start, seen[: len(block)].float().cpu().numpy())
+                    kept.add(start, seen[: len(block)])
             if progress:
                 progress(len(block))
     features, logits = rows
@@ -81,23 +81,23 @@ def extract(
 class _Rows:
     """Rows of one kind, written where they belong as they come: nothing is held twice."""
 
-    def __init__(self, n: int, what: str) -> None:
-        self.n, self.what = n, what
-        self.made: NDArray[np.float32] | None = None
-        self.bad = 0
+    def __init__(self, n: int, what: str, device: torch.device) -> None:
+        self.n, self.what, self.device = n, what, device
+        self.made: Tensor | None = None
+        self.bad = torch.zeros((), dtype=torch.int64, device=device)
 
-    def add(self, start: int, rows: NDArray[np.float32]) -> None:
+    def add(self, start: int, rows: Tensor) -> None:
         if self.made is None:
-            self.made = np.empty((self.n, rows.shape[1]), np.float32)
+            self.made = torch.empty(self.n, rows.shape[1], device=self.device)
         self.made[start : start + len(rows)] = rows
-        self.bad += int((~np.isfinite(rows)).any(axis=1).sum())
+        self.bad += (~self.made[start : start + len(rows)].isfinite()).any(dim=1).sum()
 
-    def whole(self) -> NDArray[np.float32]:
+    def whole(self) -> Array:
         """All rows.  Raises MetricError when one is not finite."""
         assert self.made is not None
         if self.bad:
-            raise MetricError(f"{self.what}: not finite for {self.bad} of {self.n} images")
-        return self.made
+            raise MetricError(f"{self.what}: not finite for {int(self.bad)} of {self.n} images")
+        return kept_on(self.made, self.device)
 
 
 def weights_digest(module: torch.nn.Module) -> str:

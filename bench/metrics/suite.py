@@ -95,7 +95,7 @@ class Side:
 
         def features(settings: Settings) -> Features:
             whole = self.features(settings)
-            rows = index.numpy()
+            rows = index.numpy()  # which both arrays and tensors take
             return Features(whole.features[rows], None if whole.logits is None else whole.logits[rows])
 
         taken = Side(self.images, features, real=self.real)

@@ -166,6 +166,27 @@ def sliced(rounds: int, progan: Path | None, n: int = 512) -> None:
     say(f"SWD, wall time of 1 thread over {cores}", one / many, None, f"{many:.2f} s")
 
 
+def on_a_gpu(rounds: int, n: int = 2048, pairs: int = 2000) -> None:
+    """SWD and MS-SSIM of images that lie on a CUDA device, wall time, against one CPU thread's time."""
+    if not torch.cuda.is_available():
+        print(f"{'SWD and MS-SSIM on a GPU':64} not measured: there is no CUDA device")
+        return
+    a, b = pictures(n, 64, 0), pictures(n, 64, 1)
+    works: dict[str, tuple[int, Callable[[torch.Tensor, torch.Tensor], Any]]] = {
+        f"SWD, {n} images, 64 px": (n, swd),
+        f"MS-SSIM, {pairs} pairs, 64 px": (pairs, lambda x, y: ms_ssim(x, y).cpu()),
+    }
+    print(f"CUDA device: {torch.cuda.get_device_name()}")
+    for what, (count, work) in works.items():
+        x, y = a[:count], b[:count]
+        there = x.cuda(), y.cuda()
+        work(*there)  # kernels load, memory is had
+        torch.cuda.synchronize()
+        here = statistics.median(cost(lambda: work(x, y)) for _ in range(rounds))  # noqa: B023
+        gpu = statistics.median(cost(lambda: work(*there), time.perf_counter) for _ in range(rounds))  # noqa: B023
+        say(f"{what}: a CPU's time over a GPU's", here / gpu, 50, f"{gpu:.4f} s")
+
+
 class Timed(torch.nn.Module):
     """A network, and the seconds of its own forward passes."""
 
@@ -227,7 +248,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--images", type=int, default=2000, help="of the whole suite")
-    parser.add_argument("--only", nargs="*", default=["frechet", "similarity", "sliced", "suite"])
+    parser.add_argument("--only", nargs="*", default=["frechet", "similarity", "sliced", "gpu", "suite"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -235,6 +256,7 @@ def main() -> None:
         "frechet": lambda: frechet(given.rounds),
         "similarity": lambda: similarity(given.rounds, given.pairs),
         "sliced": lambda: sliced(given.rounds, given.progan),
+        "gpu": lambda: on_a_gpu(given.rounds),
         "suite": lambda: suite(given.images),
     }
     with torch.no_grad():

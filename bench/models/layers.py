@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import draws
+from bench.models.chance import Noise
 from bench.norms import activation_norm
 from bench.setting import Setting
 
@@ -49,13 +50,18 @@ class MinibatchStd(nn.Module):
 
 
 class AddSkip(nn.Module):
-    """The plain skip connection: nearest upsampling, 1x1 conv, sum.  The control of `SkipExcitation`."""
+    """The plain skip connection: nearest upsampling, 1x1 conv, sum.  The control of `SkipExcitation`.
+
+    From a larger map (FastGAN's D), average pooling stands for the upsampling.
+    """
 
     def __init__(self, small: int, large: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(small, large, 1, bias=False)
 
     def forward(self, x: Tensor, low: Tensor) -> Tensor:
+        if low.shape[2] > x.shape[2]:
+            return x + self.mix(nn.functional.adaptive_avg_pool2d(low, (x.shape[2], x.shape[3])))
         # The 1x1 conv commutes with nearest upsampling and is cheaper before it.
         return x + nn.functional.interpolate(self.mix(low), size=x.shape[2:], mode="nearest")
 
@@ -129,18 +135,26 @@ class FlatDense(nn.Linear):
 
 
 class Block(nn.Module):
-    """conv → activation norm → activation → pixel norm, the last where asked."""
+    """conv → noise → activation norm → activation → pixel norm; noise and the last where asked."""
 
-    def __init__(self, conv: nn.Module, norm: nn.Module, activation: nn.Module, pixel_norm: bool = False) -> None:
+    def __init__(
+        self,
+        conv: nn.Module,
+        norm: nn.Module,
+        activation: nn.Module,
+        pixel_norm: bool = False,
+        noise: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = conv
+        self.noise = Noise() if noise else nn.Identity()
         self.norm = norm
         self.activation = activation
         self.pixel_norm = PixelNorm() if pixel_norm else nn.Identity()
         self.wants_z = bool(getattr(norm, "wants_z", False))
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        h = self.conv(x)
+        h = self.noise(self.conv(x))
         h = self.norm(h, z) if self.wants_z else self.norm(h)
         return self.pixel_norm(self.activation(h))
 
@@ -208,7 +222,7 @@ def make_generator(
             conv = first(setting.z_dim, widths[size], size, bias)
         else:
             conv = nn.ConvTranspose2d(widths[sizes[i - 1]], widths[size], 4, 2, 1, bias=bias)
-        blocks[size] = Block(conv, norm, nn.ReLU(), setting.pixel_norm)
+        blocks[size] = Block(conv, norm, nn.ReLU(), setting.pixel_norm, setting.g_noise)
     skip = SKIPS[setting.sle]
     sources = skip_sources(sizes) if skip else {}
     skips = {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {}

@@ -86,8 +86,10 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
-    names = ["table.py", "stats.py", "figures.py", "report.py", "protocol.py"]
-    files = [root / name for name in names] + sorted(path for path in (root / "render").rglob("*") if path.is_file())
+    names = ["table.py", "stats.py", "report.py", "protocol.py"]
+    folders = [root / "figures", root / "render"]
+    files = [root / name for name in names]
+    files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     hashed = hashlib.sha256(bench.__version__.encode())
     for path in files:
         if path.suffix != ".pyc":

@@ -1,0 +1,49 @@
+"""Tidy tables → Axes and Figures.  Nothing here reads or writes a file.
+
+Colour follows the level of a factor and is the same in every figure and table of a report: the reference is
+neutral grey, every other level has one Okabe-Ito colour, and a cell with two such levels is striped with both.
+Marker and dash say the same again, for those who do not see the colours.
+"""
+
+from __future__ import annotations
+
+from bench.figures.curves import curves
+from bench.figures.looks import Look, departures, looks, reference_levels, shared_levels, short_name
+from bench.figures.samples import sample_grid
+from bench.figures.style import (
+    CROWD,
+    INK,
+    LEVELS,
+    LINE,
+    MARKERS,
+    MUTED,
+    PAPER,
+    REFERENCE,
+    STYLE,
+    WIDTHS,
+    settle,
+    spread,
+)
+
+__all__ = [
+    "CROWD",
+    "INK",
+    "LEVELS",
+    "LINE",
+    "MARKERS",
+    "MUTED",
+    "PAPER",
+    "REFERENCE",
+    "STYLE",
+    "WIDTHS",
+    "Look",
+    "curves",
+    "departures",
+    "looks",
+    "reference_levels",
+    "sample_grid",
+    "settle",
+    "shared_levels",
+    "short_name",
+    "spread",
+]

@@ -1,0 +1,148 @@
+"""Curves of one score or probe over training, a line a seed and a mean a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+from bench.figures.looks import Look
+from bench.figures.style import CROWD, INK, MUTED, PAPER, STYLE, WIDTHS, short, spread
+
+
+def curves(
+    values: pd.DataFrame,
+    looks: Mapping[str, Look],
+    *,
+    title: str,
+    unit: str = "",
+    scale: str = "raw",
+    real: float | None = None,
+    floor: float | None = None,
+    noise: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one score over the images shown to D.
+
+    values: rows of the tidy table for one metric; read: cell, seed, kimg, value, status.
+    scale: `log` draws a log axis (where all is positive).  real: the real set's own value; floor: real against
+    real, below which nothing can be told apart.  noise: mean and sd of one snapshot over evaluation seeds, a band.
+    One thin line a seed; thick, the mean over the seeds that have a value there; the band spans their minimum and
+    maximum; × ends a run that diverged.  Of more than `CROWD` cells, only the means and the ×.
+    """
+    with mpl.rc_context(STYLE):
+        if ax is None:
+            figure = Figure(figsize=(WIDTHS["column"], 2.3), layout="constrained")
+            ax = figure.add_subplot()
+        values = values[values["value"].notna()]
+        ends: list[tuple[float, float, Look]] = []
+        for cell, look in looks.items():
+            here = values[values["cell"] == cell]
+            if len(here):
+                ends.append(_cell_curve(ax, here, look, len(looks)))
+        near = floor is not None and len(values) and floor > values["value"].min() / 3
+        everything = [*values["value"], *(v for v in (real, floor if near else None) if v is not None)]
+        if scale == "log" and everything and min(everything) > 0:
+            _log_axis(ax, everything)
+        else:
+            ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.margins(x=0.03, y=0.08)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=values["kimg"].max() > 4 if len(values) else False))
+        ax.set_title(title)
+        far = "" if floor is None or near else f"\nnoise floor: {floor:.3g}, below this axis"
+        ax.set_xlabel("kimg shown to D" + far)
+        if unit:
+            ax.set_ylabel(unit)
+        _references(ax, real, floor if near else None, noise)
+        if len(ends) <= 8:
+            _direct_labels(ax, ends)
+        return ax
+
+
+def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int) -> tuple[float, float, Look]:
+    main, bold = look.colours[0], cells <= 8
+    for _, line in here.groupby("seed"):
+        line = line.sort_values("kimg")
+        if cells <= CROWD:
+            ax.plot(line["kimg"], line["value"], color=main, lw=0.6, alpha=0.4, zorder=2)
+        if line["status"].iloc[-1] == "diverged":
+            ax.plot(line["kimg"].iloc[-1], line["value"].iloc[-1], "x", color=main, ms=5, mew=1.2, zorder=5)
+    over = here.groupby("kimg")["value"].agg(["mean", "min", "max"])
+    if cells <= CROWD:
+        ax.fill_between(over.index, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
+    striped: dict[str, Any] = {"linestyle": (0, (3, 3)), "gapcolor": look.colours[1]} if len(look.colours) > 1 else {}
+    ax.plot(
+        over.index,
+        over["mean"],
+        color=main,
+        lw=1.6 if bold else 0.9,
+        marker=look.marker,
+        ms=4 if bold else 2,
+        markerfacecolor=look.colours[-1],
+        markeredgecolor=PAPER,
+        markeredgewidth=0.5,
+        zorder=4,
+        label=look.label,
+        **striped,
+    )
+    return float(over.index[-1]), float(over["mean"].iloc[-1]), look
+
+
+def _log_axis(ax: Axes, everything: Sequence[float]) -> None:
+    ax.set_yscale("log")
+    decades = np.log10(max(everything) / min(everything))
+    if decades < 0.7:
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    else:
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:
+    """Mark the real set's own value by a dotted line, the noise floor by a band up from the axis.
+
+    And one snapshot's mean ± sd over evaluation seeds by a band across.
+    """
+    if noise is not None:
+        mean, sd = noise
+        ax.axhspan(mean - sd, mean + sd, color=MUTED, alpha=0.25, lw=0, zorder=0)
+        _note(ax, (0.01, mean + sd), "evaluation noise", ("axes fraction", "data"))
+    if real is not None:
+        ax.axhline(real, color=INK, lw=0.9, ls=(0, (1, 2)), zorder=3)
+        _note(ax, (0.01, real), "real images", ("axes fraction", "data"))
+    if floor is not None:
+        low, _ = ax.get_ylim()
+        ax.axhspan(min(low, floor), floor, color=MUTED, alpha=0.15, lw=0, zorder=0)
+        _note(ax, (0.01, floor), "noise floor", ("axes fraction", "data"))
+
+
+def _note(ax: Axes, at: tuple[float, float], text: str, within: tuple[str, str]) -> None:
+    ax.annotate(
+        text, at, xycoords=within, xytext=(0, 2), textcoords="offset points", va="bottom", fontsize=6.5, color=MUTED
+    )
+
+
+def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, Look]]) -> None:
+    """Write each cell's name at the end of its line, moved apart where they would touch.
+
+    A cell whose line stops early is left to the legend: its name would stand on the others' lines.
+    """
+    last = max((x for x, _, _ in ends), default=0.0)
+    scale = ax.yaxis.get_transform().transform
+    low, high = scale(np.array(ax.get_ylim()))
+    points = (cast(Figure, ax.figure).get_figheight() - 0.6) * 72  # height of the axes, title and labels apart
+    measured = [(float(points * (scale(y) - low) / (high - low)), y, look) for x, y, look in ends if x == last]
+    spots = sorted(measured, key=lambda spot: spot[0])
+    placed = spread([spot[0] for spot in spots], 8.0)
+    for (height, y, look), target in zip(spots, placed, strict=True):
+        ax.annotate(
+            short(look.label), (last, y), xytext=(6, target - height), textcoords="offset points",
+            va="center", fontsize=6.5, color=INK, annotation_clip=False,
+        )  # fmt: skip

@@ -151,6 +151,6 @@ def test_a_crowd_is_drawn_by_its_means(design):
 
 
 def test_names_break_where_they_can():
-    assert figures._wrapped("pixel_norm=true", 12) == "pixel_norm=\ntrue"
-    assert figures._wrapped("diverged at 18 kimg", 12) == "diverged at\n18 kimg"
-    assert figures._wrapped("short", 12) == "short"
+    assert figures.style.wrapped("pixel_norm=true", 12) == "pixel_norm=\ntrue"
+    assert figures.style.wrapped("diverged at 18 kimg", 12) == "diverged at\n18 kimg"
+    assert figures.style.wrapped("short", 12) == "short"

@@ -22,8 +22,9 @@ from bench.batches import Batches
 from bench.data import Part
 from bench.models import build, set_chance
 from bench.objectives import Nets, Phase, phases
+from bench.optimizers import make_optimizer, set_rates
 from bench.schedule import Schedule, d_updates_before, nimg_after
-from bench.setting import Setting, Train
+from bench.setting import Setting
 
 
 class Keeper(Protocol):
@@ -80,7 +81,7 @@ def train(
     nets = Nets(G, D)
     trained: dict[str, nn.Module] = {"G": G, "D": D}
     plan = phases(setting)
-    optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, knobs) for phase in plan}
+    optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, setting) for phase in plan}
     batches = Batches(setting, part, device)
 
     # Resume.
@@ -123,11 +124,12 @@ def train(
     def outcome(status: str, cause: str | None = None) -> Outcome:
         weights = weights_digest(G, D, G_ema) if status == "done" else ""
         seconds = seconds_before + time.monotonic() - started
-        return Outcome(status, step, nimg_after(knobs, step), seconds, weights, cause)
+        return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause)
 
     while step < schedule.steps:
         # One step: D's updates, then G's.
-        set_lr(optimizers, plan, knobs, step / schedule.steps)
+        epochs = nimg_after(setting, step) / len(part.images)
+        set_rates(optimizers, plan, knobs, step=step, steps=schedule.steps, epochs=epochs)
         first_update = {"D": d_updates_before(knobs, step), "G": step}
         for phase in plan:
             for repeat in range(phase.times(step)):
@@ -139,7 +141,7 @@ def train(
             average(G_ema, G, setting.ema, setting.ema_buffers)
 
         # Read back: losses, and whether all is finite.
-        nimg = nimg_after(knobs, step)
+        nimg = nimg_after(setting, step)
         logging, stopping = step % schedule.log_every == 0, keeper.stop_asked()
         keeping, saving = step in schedule.snapshots, stopping or keeper.checkpoint_due()
         if logging or keeping:
@@ -151,7 +153,7 @@ def train(
             seconds = seconds_before + time.monotonic() - started
             row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
             keeper.log({**row, "seconds": round(seconds, 3)})
-            rate = (nimg - nimg_after(knobs, started_at)) / max(time.monotonic() - started, 1e-9)
+            rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
             keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
 
         # Keep a snapshot; keep a checkpoint; stop if asked.
@@ -166,27 +168,6 @@ def train(
 
 
 # ---------------------------------------------------------------------------------------------------------
-
-
-def make_optimizer(net: nn.Module, name: str, knobs: Train) -> torch.optim.Optimizer:
-    """Build the optimizer of one net, in its fused form where torch has one."""
-    lr = knobs.d_lr if name == "D" and knobs.d_lr is not None else knobs.lr
-    parameters = list(net.parameters())
-    if knobs.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=lr, betas=knobs.betas, eps=1e-8, fused=True)
-    if knobs.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=lr, alpha=0.99, eps=1e-8, foreach=True)
-    return torch.optim.SGD(parameters, lr=lr, momentum=knobs.momentum, fused=True)
-
-
-def set_lr(optimizers: Mapping[str, torch.optim.Optimizer], plan: list[Phase], knobs: Train, progress: float) -> None:
-    """Set each step size for a run that is `progress` (0 to 1) through its length."""
-    if knobs.lr_decay == "none":
-        return
-    for phase in plan:
-        lr = knobs.d_lr if phase.trains == "D" and knobs.d_lr is not None else knobs.lr
-        for group in optimizers[phase.name].param_groups:
-            group["lr"] = lr * (1.0 - progress)
 
 
 @torch.no_grad()

@@ -195,6 +195,8 @@ class Setting(Strict):
     """Norm of G's first block (z to 4x4); `same`: as `g_norm`.  Kwak & Ko keep batch norm there."""
     d_norm: DNorm | OwnName = "none"
     """Activation norm of D's hidden layers but the first."""
+    d_norm_affine: bool = True
+    """Whether D's activation norms and `d_weight: weight` learn a gain and a shift (in SNGAN's comparison: not)."""
     g_weight: WeightNorm = "none"
     """Weight norm of every layer of G."""
     d_weight: WeightNorm = "none"
@@ -279,3 +281,8 @@ class Setting(Strict):
     def reads_labels(self) -> bool:
         """Whether anything in this run is told the classes of images."""
         return self.condition != "none" or self.objective == "supervised" or self.g_norm == "cbn"
+
+    @property
+    def gives_labels(self) -> bool:
+        """Whether G and D are called with labels, so that fakes have classes too."""
+        return self.condition not in ("none", "sgan") or self.g_norm == "cbn"

@@ -1,16 +1,18 @@
 """Modules of the user's own, `pkg.module:Name`: found and hashed without being imported.
 
-Importing runs the user's code, and torch with it; a plan does neither.  A child process imports later.
+Importing runs the user's code, and torch with it; a plan does neither.  A child process imports later, with `load`.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from bench.yaml_places import nearest
 
@@ -19,7 +21,7 @@ OWN_KEYS = ("g_norm", "d_norm", "network", "loss")
 
 
 class OwnModuleError(Exception):
-    """A name of the user's own that no file defines; the message says where it was looked for."""
+    """A name of the user's own that no file defines, or code of the user's own that does not do what is asked of it."""
 
 
 def locate(own: str) -> Path:
@@ -51,6 +53,27 @@ def locate(own: str) -> Path:
 def source_hash(own: str) -> str:
     """Hash the source file of `pkg.module:Name`: sixteen hex digits.  Raises OwnModuleError as `locate` does."""
     return hashlib.sha256(locate(own).read_bytes()).hexdigest()[:16]
+
+
+def load(own: str) -> Any:
+    """Import `pkg.module:Name`; this runs the user's code.
+
+    Raises OwnModuleError if the module does not import or has no such name.
+    """
+    module_name, _, name = own.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise OwnModuleError(f"{own}: {module_name} does not import: {said(error)}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise OwnModuleError(f"{own}: {module_name} has no {name}")
+    return found
+
+
+def said(error: Exception) -> str:
+    """Write an error of the user's code as `TypeError: what it says`."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _check_name(file: Path, name: str) -> None:

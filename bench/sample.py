@@ -47,10 +47,10 @@ def fakes(
     for index in range(-(-n // batch)):
         set_chance(sampler, seed, stream, index)
         z = draw_z(setting, batch, seed, stream, index, device)
-        if setting.condition in ("none", "sgan"):
-            made = sampler(z)
-        else:
+        if setting.gives_labels:
             made = sampler(z, draw_labels(setting, batch, seed, f"{stream}_y", index, device))
+        else:
+            made = sampler(z)
         if not bool(torch.isfinite(made).all()):
             raise SampleError("G makes values that are not finite")
         images.append(to_uint8(made).cpu())

@@ -129,8 +129,8 @@ def test_instance_statistics_of_one_pixel_are_refused(name: str) -> None:
 def test_a_norm_of_the_other_net_is_refused() -> None:
     with pytest.raises(NormError, match="adain is no norm of D"):
         activation_norm("adain", 4, 8, z_dim=None, seed=0)
-    with pytest.raises(NormError, match="ln is no norm of G"):
-        activation_norm("ln", 4, 8, z_dim=3, seed=0)
+    with pytest.raises(NormError, match="cbn is no norm of D"):
+        activation_norm("cbn", 4, 8, z_dim=None, seed=0)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -29,8 +29,12 @@ def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
     with torch.random.fork_rng(devices=[]):
         G: nn.Module = family.generator(setting, channels)
         D: nn.Module = family.discriminator(setting, channels)
-    for net, name, weight in ((G, "G", setting.g_weight), (D, "D", setting.d_weight)):
-        finish(net, name, seed=setting.seed, init=setting.init, equalized=setting.equalized, weight=weight)
+    for net, name, weight, gain in (
+        (G, "G", setting.g_weight, True),
+        (D, "D", setting.d_weight, setting.d_norm_affine),
+    ):
+        drawn = {"seed": setting.seed, "init": setting.init}
+        finish(net, name, **drawn, equalized=setting.equalized, weight=weight, weight_gain=gain)
     return G, D
 
 

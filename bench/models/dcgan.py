@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench import draws
 from bench.models.layers import Block, DeconvMap, Discriminator, Generator, make_generator
-from bench.norms import activation_norm
+from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
 
@@ -31,10 +30,9 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
     size, width, inputs = setting.data.size, setting.d_width, channels
     while size > 4:
         size, width, i = size // 2, min(width, setting.max_width), len(blocks)
-        name = setting.d_norm if i else "none"
-        seed = draws.address(setting.seed, "init", f"D.blocks.{i}.norm")
-        conv = nn.Conv2d(inputs, width, 4, 2, 1, bias=i > 0 and name == "none")
-        blocks.append(Block(conv, activation_norm(name, width, size, z_dim=None, seed=seed), nn.LeakyReLU(0.2)))
+        name, path = setting.d_norm if i else "none", f"D.blocks.{i}.norm"
+        conv = nn.Conv2d(inputs, width, 4, 2, 1, bias=i > 0 and has_conv_bias(setting, path, name))
+        blocks.append(Block(conv, norm_at(setting, path, name, width, size), nn.LeakyReLU(0.2)))
         inputs, width = width, 2 * width
     logit = nn.Conv2d(inputs + bool(setting.mbstd), 1, 4, bias=False)
     return Discriminator(blocks, setting.mbstd, logit)

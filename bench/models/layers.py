@@ -11,9 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import draws
 from bench.models.chance import Noise
-from bench.norms import activation_norm
+from bench.norms import has_conv_bias, norm_at, normalized
 from bench.setting import Setting
 
 # ---------------------------------------------------------------------------------------------------------
@@ -151,11 +150,9 @@ class Block(nn.Module):
         self.norm = norm
         self.activation = activation
         self.pixel_norm = PixelNorm() if pixel_norm else nn.Identity()
-        self.wants_z = bool(getattr(norm, "wants_z", False))
 
-    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        h = self.noise(self.conv(x))
-        h = self.norm(h, z) if self.wants_z else self.norm(h)
+    def forward(self, x: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        h = normalized(self.norm, self.noise(self.conv(x)), z, y)
         return self.pixel_norm(self.activation(h))
 
 
@@ -184,7 +181,7 @@ class Generator(nn.Module):
         h = z
         kept: dict[int, Tensor] = {}
         for size, block in zip(self.sizes, self.blocks, strict=True):
-            h = block(h, z)
+            h = block(h, z, y)
             if size in self.sources:
                 h = self.skips[str(size)](h, kept[self.sources[size]])
             kept[size] = h
@@ -202,7 +199,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = block(x, None, y)
         return self.logit(self.mbstd(x)).flatten()
 
 
@@ -214,9 +211,9 @@ def make_generator(
     blocks: dict[int, Block] = {}
     for i, size in enumerate(sizes):
         name = setting.g_input_norm if i == 0 and setting.g_input_norm != "same" else setting.g_norm
-        seed = draws.address(setting.seed, "init", f"G.blocks.{i}.norm")
-        norm = activation_norm(name, widths[size], size, z_dim=setting.z_dim, seed=seed)
-        bias = name == "none"
+        path = f"G.blocks.{i}.norm"
+        norm = norm_at(setting, path, name, widths[size], size)
+        bias = has_conv_bias(setting, path, name)
         conv: nn.Module
         if i == 0:
             conv = first(setting.z_dim, widths[size], size, bias)

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench import draws
 from bench.models.layers import Block, DenseMap, Discriminator, FlatDense, Generator, make_generator
-from bench.norms import activation_norm
+from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
 
@@ -33,11 +32,10 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         strided = i % 2 == 1
         width = min(setting.max_width, setting.d_width << (i // 2))
         size = size // 2 if strided else size
-        name = setting.d_norm if i else "none"
-        seed = draws.address(setting.seed, "init", f"D.blocks.{i}.norm")
+        name, path = setting.d_norm if i else "none", f"D.blocks.{i}.norm"
         kernel, stride = (4, 2) if strided else (3, 1)
-        conv = nn.Conv2d(inputs, width, kernel, stride, 1, bias=name == "none")
-        blocks.append(Block(conv, activation_norm(name, width, size, z_dim=None, seed=seed), nn.LeakyReLU(0.1)))
+        conv = nn.Conv2d(inputs, width, kernel, stride, 1, bias=has_conv_bias(setting, path, name))
+        blocks.append(Block(conv, norm_at(setting, path, name, width, size), nn.LeakyReLU(0.1)))
         inputs = width
     logit = FlatDense((inputs + bool(setting.mbstd)) * size * size, 1)
     return Discriminator(blocks, setting.mbstd, logit)

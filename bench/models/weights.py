@@ -15,7 +15,8 @@ from torch.nn.utils import parametrize
 from bench import draws
 from bench.draws import Chance
 from bench.models.chance import RandomLayer
-from bench.norms import WEIGHT_NORMS, AdaIN, EqualizedRate, OwnNorm, SelfModulatedBatchNorm
+from bench.norms import AdaIN, EqualizedRate, OwnNorm, SelfModulatedBatchNorm, SpectralNorm, WeightNorm
+from bench.norms.weight import Layer, output_axis
 
 GAINS = {"rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "affine": 0.2}
 """Gain of the layers, by last name, that no ReLU follows; of all others it is sqrt(2).
@@ -23,14 +24,15 @@ GAINS = {"rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "affine": 0.2}
 An `affine` (A of AdaIN) is small: 0.2 is the spread of A z that N(0, 0.02) gives at z_dim 100.
 """
 
-Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
-
-def finish(net: nn.Module, name: str, *, seed: int, init: str, equalized: bool, weight: str) -> None:
+def finish(
+    net: nn.Module, name: str, *, seed: int, init: str, equalized: bool, weight: str, weight_gain: bool = True
+) -> None:
     """Draw all weights of `net` and lay weight norms over them.
 
     `name` is "G" or "D": the first weight's address is (seed, "init", "G.blocks.0.conv.weight").
-    Equalized rate comes first, spectral norm sees what it makes.  Norms of the user's own are left alone.
+    Equalized rate comes first, the weight norm sees what it makes; `weight_gain` is whether `weight` learns one.
+    Norms of the user's own are left alone.
     """
     chance = Chance()
     net.chance = chance  # type: ignore[assignment]
@@ -47,7 +49,7 @@ def finish(net: nn.Module, name: str, *, seed: int, init: str, equalized: bool, 
             with torch.no_grad():
                 module.affine.bias.copy_(torch.tensor([1.0, 0.0]).repeat_interleave(module.affine.out_features // 2))
         if isinstance(module, Layer):
-            _lay_weight_norms(module, f"{name}.{path}", seed, equalized, weight)
+            _lay_weight_norms(module, f"{name}.{path}", seed, equalized, weight, weight_gain)
 
 
 def _own_modules(net: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
@@ -113,14 +115,15 @@ def _draw_gain(norm: nn.Module, address: str, seed: int, init: str) -> None:
     norm.bias.zero_()
 
 
-def _lay_weight_norms(layer: Layer, address: str, seed: int, equalized: bool, weight: str) -> None:
-    transposed = isinstance(layer, nn.ConvTranspose2d)
-    rows = layer.weight.shape[1 if transposed else 0]
+def _lay_weight_norms(layer: Layer, address: str, seed: int, equalized: bool, weight: str, gain: bool) -> None:
+    axis = output_axis(layer)
     # unsafe: skip torch's trial forward, which would take a power iteration.
     if equalized:
         scale = gain_of(address) / math.sqrt(fan_in(layer))
         parametrize.register_parametrization(layer, "weight", EqualizedRate(scale), unsafe=True)
-    norm = WEIGHT_NORMS[weight]
-    if norm is not None:
-        u = draws.normal((rows,), seed, "init", f"{address}.u")
-        parametrize.register_parametrization(layer, "weight", norm(u, 1 if transposed else 0), unsafe=True)
+    if weight == "spectral":
+        u = draws.normal((layer.weight.shape[axis],), seed, "init", f"{address}.u")
+        parametrize.register_parametrization(layer, "weight", SpectralNorm(u, axis), unsafe=True)
+    elif weight == "weight":
+        norm = WeightNorm(layer.weight, axis, gain=gain)
+        parametrize.register_parametrization(layer, "weight", norm, unsafe=True)

@@ -20,7 +20,7 @@ def phases(setting: Setting) -> list[Phase]:
 
 def conditions(setting: Setting) -> tuple[str, ...]:
     """Name the tensors of a batch that condition reals and fakes."""
-    return ("y", "y_fake") if setting.condition not in ("none", "sgan") else ()
+    return ("y", "y_fake") if setting.gives_labels else ()
 
 
 def d_phase(setting: Setting) -> Phase:

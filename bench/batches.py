@@ -6,21 +6,28 @@ Equal across cells, whatever else a cell draws, and a checkpoint holds no genera
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench import draws
-from bench.data import Part, batch_indices, to_float
+from bench.data import Part, indices_at, to_float
+from bench.labelled import labelled, pool_indices, unlabelled
 from bench.objectives import Phase
+from bench.schedule import Stage, stage
 from bench.setting import Setting
 
 
 class Batches:
     """Draws the batch of each update.  By name:
 
-    real      reals [B, C, R, R] in [-1, 1]: positions B·index onwards of the seeded order
+    real      reals [B, C, R, R] in [-1, 1]: positions B·index onwards of the seeded order, at the stage's size
     y         their labels, int64 [B]
+    labelled      reals of the label budget, in a seeded order of their own
+    y_labelled    their labels, int64 [B]
+    unlabelled    reals outside the budget (of the whole part, where all are labelled), likewise
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
     y_fake    labels of the fakes, int64 [B], every class as likely
     gp_alpha  [B, 1, 1, 1] in [0, 1)
@@ -28,10 +35,14 @@ class Batches:
 
     def __init__(self, setting: Setting, part: Part, device: torch.device | str) -> None:
         self.setting, self.device = setting, torch.device(device)
+        self.stage = stage(setting, 0)
         self.part = Part(*(tensor.to(device) for tensor in part))
         self._makers: dict[str, Callable[[Phase, int], Tensor]] = {
             "real": self._real,
             "y": self._y,
+            "labelled": self._labelled,
+            "y_labelled": self._y_labelled,
+            "unlabelled": self._unlabelled,
             "z": self._z,
             "y_fake": self._y_fake,
             "gp_alpha": self._gp_alpha,
@@ -42,18 +53,48 @@ class Batches:
         return {name: self._makers[name](phase, index) for name in phase.needs}
 
     def _size(self, phase: Phase) -> int:
-        train = self.setting.train
-        return train.g_batch if phase.trains == "G" and train.g_batch else train.batch
+        g_batch = self.setting.train.g_batch
+        return g_batch if phase.trains == "G" and g_batch else self.stage.batch
 
     def _chosen(self, index: int) -> Tensor:
         n = len(self.part.images)
-        return batch_indices(n, self.setting.train.batch, index, self.setting.seed).to(self.device)
+        position = self.stage.position(index)
+        return indices_at(n, position, self.stage.batch, self.setting.seed).to(self.device)
+
+    def _shown(self, positions: Tensor, stream: str, index: int) -> Tensor:
+        """Images at these positions as D sees them, each mirrored or not by a coin of (seed, stream, index)."""
+        images = to_float(self.part.images[positions])
+        if self.setting.data.mirror:
+            coins = draws.uniform((len(images), 1, 1, 1), self.setting.seed, stream, index, device=self.device)
+            images = torch.where(coins < 0.5, images.flip(3), images)
+        return at_stage(images, self.stage).contiguous(memory_format=torch.channels_last)
 
     def _real(self, phase: Phase, index: int) -> Tensor:
-        return to_float(self.part.images[self._chosen(index)]).contiguous(memory_format=torch.channels_last)
+        return self._shown(self._chosen(index), "mirror", index)
 
     def _y(self, phase: Phase, index: int) -> Tensor:
         return self.part.labels[self._chosen(index)]
+
+    def _of_pool(self, pool: Tensor, stream: str, index: int) -> Tensor:
+        drawn = pool_indices(len(pool), self.setting.train.batch, index, self.setting.seed, stream)
+        return pool[drawn.to(self.device)]
+
+    @cached_property
+    def _budget(self) -> Tensor:
+        return labelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.device)
+
+    @cached_property
+    def _beyond(self) -> Tensor:
+        return unlabelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.device)
+
+    def _labelled(self, phase: Phase, index: int) -> Tensor:
+        return self._shown(self._of_pool(self._budget, "labelled", index), "mirror_labelled", index)
+
+    def _y_labelled(self, phase: Phase, index: int) -> Tensor:
+        return self.part.labels[self._of_pool(self._budget, "labelled", index)]
+
+    def _unlabelled(self, phase: Phase, index: int) -> Tensor:
+        return self._shown(self._of_pool(self._beyond, "unlabelled", index), "mirror_unlabelled", index)
 
     def _z(self, phase: Phase, index: int) -> Tensor:
         stream = f"z_{phase.stream or phase.name}"
@@ -64,8 +105,22 @@ class Batches:
         return draw_labels(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)
 
     def _gp_alpha(self, phase: Phase, index: int) -> Tensor:
-        shape = (self.setting.train.batch, 1, 1, 1)
+        shape = (self.stage.batch, 1, 1, 1)
         return draws.uniform(shape, self.setting.seed, "gp_alpha", index, device=self.device)
+
+
+def at_stage(images: Tensor, now: Stage) -> Tensor:
+    """Bring reals [B, C, R, R] to a stage: its size by box filter, and faded as G's images are (Karras et al. 2018).
+
+    A fading level shows them as lerp(halved and doubled again, as they are, fade).  The released code rounds the
+    halved images to whole grey values; here they stay as averaged.
+    """
+    if images.shape[-1] != now.size:
+        images = F.avg_pool2d(images, images.shape[-1] // now.size)
+    if now.fade == 1.0:
+        return images
+    coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="nearest")
+    return torch.lerp(coarse, images, now.fade)
 
 
 def draw_z(setting: Setting, n: int, seed: int, stream: str, step: int, device: torch.device | str = "cpu") -> Tensor:

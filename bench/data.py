@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,13 +69,15 @@ class Dataset:
         index = self.parts[name]
         if len(index) == 0:
             raise DataError(f"the {name} part is empty: the set has {len(self.images)} images in all")
-        chosen = slice(int(index[0]), int(index[-1]) + 1)
+        whole = int(index[-1]) - int(index[0]) + 1 == len(index)
+        chosen = slice(int(index[0]), int(index[-1]) + 1) if whole else index  # of a few-shot subset, copies
         return Part(self.images[chosen], self.labels[chosen])
 
 
 def load(data: Data, root: Path, cache: Path) -> Dataset:
     """Return the set at `data.size`, from the cache or made and cached.
 
+    With `data.subset`, the training part is the first so many by `datasets.ranking`; one cache serves all subsets.
     `root` is where downloads lie or go, `cache` is `<results>/cache`.  With `data.fingerprint` and `data.channels`
     filled by a plan, a cached set is used without its source being there.  A cache file that fails its checksum is
     made again, with a warning.
@@ -110,7 +112,20 @@ def load(data: Data, root: Path, cache: Path) -> Dataset:
         made = _read(place)
         if made is None:
             raise DataError(f"{place}: what was just written cannot be read back; is the disk sound?")
-    return made
+    return made if data.subset is None else _few(made, data.subset)
+
+
+def _few(dataset: Dataset, n: int) -> Dataset:
+    """Keep the first n of the training part by `datasets.ranking`, in the set's order.
+
+    Raises DataError when it has fewer.
+    """
+    train = dataset.parts["train"]
+    if n > len(train):
+        raise DataError(f"data.subset={n} is more than the {len(train)} images in the train part")
+    chosen = datasets.ranking(dataset.labels[train].tolist())[:n]
+    few = train[torch.tensor(sorted(chosen))]
+    return replace(dataset, parts={**dataset.parts, "train": few})
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -238,13 +253,21 @@ def _say_unreadable(unreadable: list[tuple[str, str]], n: int, data: Data) -> No
 def batch_indices(n: int, batch: int, step: int, seed: int) -> Tensor:
     """Return int64 [batch]: what the D update number `step` (from 0) sees of a part of n images.
 
-    These are the positions step * batch onwards in the concatenation of one permutation an epoch, each drawn from
-    (seed, "data", epoch): every image once an epoch, batches may straddle two, and nothing but `step` is state.
+    Raises DataError when the batch is larger than the part.
+    """
+    return indices_at(n, step * batch, batch, seed)
+
+
+def indices_at(n: int, position: int, batch: int, seed: int) -> Tensor:
+    """Return int64 [batch]: the next images of a part of n, when `position` images have been shown.
+
+    They are the positions onwards in the concatenation of one permutation an epoch, each drawn from (seed, "data",
+    epoch): every image once an epoch, batches may straddle two, and nothing but the position is state.
     Raises DataError when the batch is larger than the part.
     """
     if batch > n:
         raise DataError(f"train.batch={batch} is more than the {n} images in the part it is drawn from")
-    epoch, offset = divmod(step * batch, n)
+    epoch, offset = divmod(position, n)
     head = _permutation(n, seed, epoch)[offset : offset + batch]
     if len(head) == batch:
         return head.clone()  # the cached permutation stays the epoch's

@@ -3,6 +3,7 @@
 Parts.  Official splits are kept: the official test set is `test`, and a tenth of the official training set,
 drawn by `split`, is `held_out`.  CelebA has all three.  Sets without an official split, folders, and MNIST or
 Fashion-MNIST of which only one half is there, are split by `split` into 80 % train, 10 % held out, 10 % test.
+Stacked sets stack three digits of one part of their base set, so that their parts share no digit.
 
 This module imports neither torch nor numpy: a plan asks it.
 """
@@ -14,6 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench import folders
 from bench.folders import DataError
@@ -76,6 +78,13 @@ IDX = {
     ),
 }
 IDX_COUNTS = {"train": 60_000, "t10k": 10_000}
+
+STACKED: dict[str, Literal["mnist", "digits"]] = {"stacked_mnist": "mnist", "stacked_digits": "digits"}
+"""Sets of 1000 modes (Metz et al. 2017): one digit of the base set in each of the channels R, G, B."""
+STACKED_PARTS = {"train": 25_600, "held_out": 2_560, "test": 2_560}
+"""Images of a stacked set: 25,600 is what Metz et al. sample to count modes; each mode is there some 26 times."""
+STACKED_CLASSES = tuple(f"{mode:03}" for mode in range(1000))
+"""Mode d0 + 10 d1 + 100 d2 has digit d0 in R, d1 in G, d2 in B; so `321` is a 1 in red, a 2 in green, a 3 in blue."""
 
 CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -149,6 +158,10 @@ def describe(data: Data, root: Path) -> Source:
         parts = idx_parts(tuple(halves))
         native, classes, mb, present = 1, idx.classes, 0.0 if halves else idx.download_mb, bool(halves)
         where = f"{', '.join(f'{file}.gz' for file in idx.md5)} (or unpacked) in {_either(root, idx.places)}"
+    elif data.name in STACKED:
+        below = describe(base_set(data), root)
+        native, classes, parts = 3, STACKED_CLASSES, dict(STACKED_PARTS)
+        mb, where, present = below.download_mb, below.where, below.present
     elif data.name == "cifar10":
         native, classes, present = 3, CIFAR10_CLASSES, cifar10_files(root) is not None
         parts = {**official(50_000), "test": 10_000}
@@ -158,6 +171,8 @@ def describe(data: Data, root: Path) -> Source:
         native, classes, present = 3, (), celeba_files(root) is not None
         parts, mb = dict(CELEBA_PARTS), 0.0 if present else 1446.3
         where = f"{' and '.join(CELEBA_MD5)} (or the folder img_align_celeba) in {root / 'celeba'}"
+    if data.subset:
+        parts = {**parts, "train": _few(data.subset, parts["train"], data.name)}
     return Source(data.name, data.channels or native, classes, parts, mb, where, present)
 
 
@@ -180,6 +195,8 @@ def fingerprint(data: Data, root: Path, cache: Path) -> str:
     elif data.name in IDX:
         halves = tuple(idx_halves(data.name, root)) or tuple(IDX_COUNTS)
         marks = [md5 for file, md5 in IDX[data.name].md5.items() if file.startswith(halves)]
+    elif data.name in STACKED:
+        marks = [fingerprint(base_set(data), root, cache), repr(STACKED_PARTS)]
     elif data.name == "cifar10":
         marks = [CIFAR10_MD5]
     else:
@@ -203,6 +220,21 @@ def _check(data: Data) -> None:
         raise DataError(f"data.folder is read only with `name: folder`, and data.name is `{data.name}`")
     if data.name != "faces" and data.non_faces:
         raise DataError(f"data.non_faces is for `faces` only, and data.name is `{data.name}`")
+
+    if data.name in STACKED and data.channels == 1:
+        raise DataError(f"data.channels: {data.name} has one digit in each of three channels, so it is 3 or unset")
+
+
+def base_set(data: Data) -> Data:
+    """Return the grey digits that a stacked set is made of, at the same size and by the same filter."""
+    unlike = {"name": STACKED[data.name], "channels": 1, "subset": None, "fingerprint": ""}
+    return data.model_copy(update=unlike)
+
+
+def _few(subset: int, n: int, name: str) -> int:
+    if subset > n:
+        raise DataError(f"data.subset={subset} is more than the {n} images in the train part of {name}")
+    return subset
 
 
 def _place(data: Data) -> Path:
@@ -291,6 +323,19 @@ def split(labels: Sequence[int], sizes: dict[str, int]) -> list[str]:
     first, `held_out` the next, `train` the rest.
     `sizes` is from part to count; they add up to the number of labels.
     """
+    order = ranking(labels)
+    parts = ["train"] * len(labels)
+    start = 0
+    for part in ("test", "held_out"):
+        stop = start + sizes.get(part, 0)
+        for index in order[start:stop]:
+            parts[index] = part
+        start = stop
+    return parts
+
+
+def ranking(labels: Sequence[int]) -> list[int]:
+    """Order images, by their positions, so that the first n are a fixed draw with the classes' shares; see `split`."""
     members: dict[int, list[tuple[str, int]]] = {}
     for index, label in enumerate(labels):
         ranks = members.setdefault(label, [])
@@ -301,11 +346,4 @@ def split(labels: Sequence[int], sizes: dict[str, int]) -> list[str]:
         for ranks in members.values()
         for rank, (mark, index) in enumerate(sorted(ranks))
     )
-    parts = ["train"] * len(labels)
-    start = 0
-    for part in ("test", "held_out"):
-        stop = start + sizes.get(part, 0)
-        for _, _, index in order[start:stop]:
-            parts[index] = part
-        start = stop
-    return parts
+    return [index for _, _, index in order]

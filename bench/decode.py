@@ -70,6 +70,8 @@ def pictures(data: Data, root: Path) -> Pictures:
             return _digits()
         if data.name in datasets.IDX:
             return _idx(data.name, root)
+        if data.name in datasets.STACKED:
+            return _stacked(data, root)
         if data.name == "cifar10":
             return _cifar10(root)
         return _celeba(root)
@@ -216,6 +218,28 @@ def read_idx(path: Path, md5: str, dimensions: int) -> np.ndarray:
     if (zeros, kind, axes) != (0, 8, dimensions):
         raise DataError(f"{path}: not an IDX file of bytes with {dimensions} dimensions")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _stacked(data: Data, root: Path) -> Pictures:
+    """Stack three pictures of one part of the base set, each drawn by the SHA-256 of its place, as R, G and B."""
+    base = pictures(datasets.base_set(data), root)
+    members = {part: [i for i, one in enumerate(base.parts) if one == part] for part in datasets.PARTS}
+    drawn: list[tuple[int, ...]] = []
+    parts: list[str] = []
+    for part, count in datasets.STACKED_PARTS.items():
+        pool = members[part]
+        for index in range(count):
+            mark = hashlib.sha256(f"{datasets.SPLIT_SEED}:stacked:{part}:{index}".encode()).digest()
+            words = (int.from_bytes(mark[start : start + 8], "big") for start in (0, 8, 16))
+            drawn.append(tuple(pool[word % len(pool)] for word in words))
+            parts.append(part)
+    labels = [sum(base.labels[i] * 10**place for place, i in enumerate(three)) for three in drawn]
+    names = [f"image {'+'.join(map(str, three))}" for three in drawn]
+
+    def read(index: int) -> Image.Image:
+        return Image.merge("RGB", [base.read(i).convert("L") for i in drawn[index]])
+
+    return Pictures(names, labels, parts, datasets.STACKED_CLASSES, read)
 
 
 def _cifar10(root: Path) -> Pictures:

@@ -391,3 +391,36 @@ def test_planning_with_a_zip_of_fifty_thousand_images_is_quick(tmp_path: Path) -
     started = time.perf_counter()
     assert datasets.fingerprint(data, tmp_path, tmp_path) == mark
     assert time.perf_counter() - started < 1.5
+
+
+# ----------------------------------------------------------------------------------------------- few, stacked
+
+
+def test_a_subset_is_the_head_of_the_ranking_and_shares_the_cache(tmp_path: Path) -> None:
+    whole = load(Data(name="digits", size=8), tmp_path, tmp_path / "cache")
+    few = load(Data(name="digits", size=8, subset=30), tmp_path, tmp_path / "cache")
+    images, labels = whole.part("train")
+    expected = sorted(datasets.ranking(labels.tolist())[:30])
+    assert torch.equal(few.part("train").images, images[expected])
+    assert torch.equal(few.part("train").labels, labels[expected])
+    assert torch.equal(few.part("test").images, whole.part("test").images)
+    assert few.fingerprint == whole.fingerprint and len(list((tmp_path / "cache/data").glob("*.npy"))) == 1
+    with pytest.raises(DataError, match="more than the 1439"):
+        load(Data(name="digits", size=8, subset=2000), tmp_path, tmp_path / "cache")
+
+
+def test_stacked_labels_are_those_of_the_digits_in_each_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each plane is an image of the base set's same part, and the mode's digits are its planes' labels."""
+    monkeypatch.setattr(datasets, "STACKED_PARTS", {"train": 200, "held_out": 40, "test": 40})
+    stacked = load(Data(name="stacked_digits", size=8), tmp_path, tmp_path / "cache")
+    base = load(Data(name="digits", size=8), tmp_path, tmp_path / "cache")
+    for part in datasets.PARTS:
+        known: dict[bytes, set[int]] = {}
+        for image, label in zip(*base.part(part), strict=True):
+            known.setdefault(image.numpy().tobytes(), set()).add(int(label))
+        for image, mode in zip(*stacked.part(part), strict=True):
+            digits = [int(mode) // place % 10 for place in (1, 10, 100)]
+            assert all(digit in known[plane.numpy().tobytes()] for plane, digit in zip(image, digits, strict=True))
+            assert stacked.classes[int(mode)] == "".join(map(str, reversed(digits)))

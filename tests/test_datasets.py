@@ -294,3 +294,32 @@ def test_checksums_agree_with_torchvision() -> None:
     assert dict([*CIFAR10.train_list, *CIFAR10.test_list]) == datasets.CIFAR10_BATCHES
     theirs = {name: md5 for _, md5, name in CelebA.file_list}
     assert {name: theirs[name] for name in datasets.CELEBA_MD5} == datasets.CELEBA_MD5
+
+
+# ----------------------------------------------------------------------------------------------- few, stacked
+
+
+def test_a_ranking_is_the_splits_own_order_and_its_head_keeps_the_classes_shares() -> None:
+    labels = [i % 4 for i in range(80)]
+    order = datasets.ranking(labels)
+    parts = split(labels, {"test": 8, "held_out": 12, "train": 60})
+    assert [parts[i] for i in order] == ["test"] * 8 + ["held_out"] * 12 + ["train"] * 60
+    for n in (4, 20, 40):
+        assert Counter(labels[i] for i in order[:n]) == Counter(dict.fromkeys(range(4), n // 4))
+
+
+def test_a_subset_is_as_large_as_asked_or_refused(tmp_path: Path) -> None:
+    data = Data(name="digits", subset=100)
+    assert describe(data, tmp_path).parts == {"train": 100, "held_out": 179, "test": 179}
+    with pytest.raises(DataError, match=r"data\.subset=5000 .* 1439"):
+        describe(Data(name="digits", subset=5000), tmp_path)
+
+
+@pytest.mark.parametrize("name", list(datasets.STACKED))
+def test_stacked_sets_have_a_thousand_modes_in_colour(name: str, tmp_path: Path) -> None:
+    source = describe(Data(name=name), tmp_path)  # type: ignore[arg-type]
+    base = describe(Data(name=datasets.STACKED[name]), tmp_path)
+    assert (source.channels, len(source.classes), source.parts) == (3, 1000, datasets.STACKED_PARTS)
+    assert (source.present, source.download_mb) == (base.present, base.download_mb)
+    with pytest.raises(DataError, match="three channels"):
+        describe(Data(name=name, channels=1), tmp_path)  # type: ignore[arg-type]

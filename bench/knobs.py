@@ -75,8 +75,17 @@ class Data(Strict):
     """With `pairs: folders`: the folder of input images, named as those in `folder`."""
     direction: Literal["a_to_b", "b_to_a"] = "a_to_b"
     """With `pairs: ab`: which half is G's input and which its target."""
+    jitter: Annotated[int, Field(ge=0)] = 0
+    """Show crops of `size` out of reals that are so many pixels larger, each time another (pix2pix: 30 at 256 px)."""
     fingerprint: str = ""
     """Content of the set: published checksums and files present, or a folder's content hash.  Filled by the plan."""
+
+    @property
+    def input_channels(self) -> int | None:
+        """Channels of the input images of pairs; None where there are none, or `channels` is not filled in."""
+        if self.pairs == "none":
+            return None
+        return 1 if self.pairs in ("edges", "grayscale") else self.channels
 
 
 class Train(Strict):
@@ -268,7 +277,8 @@ class Setting(Strict):
     ema_buffers: Literal["copy", "average"] = "copy"
     """What G_ema does with G's running statistics."""
     sample_stats: Literal["running", "batch"] = "running"
-    """Batch norm at sampling: running statistics, or those of the sampled batch."""
+    """Batch norm at sampling: running statistics, or those of the sampled batch (of pairs, of `train.batch` images, as
+    in training)."""
 
     deterministic: bool = True
     """Ask torch for deterministic kernels, so that a resumed run is bit-exact on CUDA too."""

@@ -181,7 +181,7 @@ def resolve_extractor(name: str, classes: int) -> str:
     return "classifier" if classes >= 2 else "random"
 
 
-TRAINING_ONLY = {"folder", "input_folder", "mirror", "labels", "labels_drawn", "classes"}
+TRAINING_ONLY = {"folder", "input_folder", "mirror", "jitter", "labels", "labels_drawn", "classes"}
 SELDOM = ("subset", "pairs", "direction")
 
 

@@ -28,7 +28,7 @@ Loss = Literal[
 ]
 Penalty = Literal["none", "clip", "gp", "gp0", "r1", "r2", "r1r2", "dragan"]
 Condition = Literal["none", "concat", "embed_mul", "acgan", "projection", "sgan"]
-Init = Literal["normal002", "wgan_gp", "glorot", "uniform"]
+Init = Literal["normal002", "wgan_gp", "he", "glorot", "uniform"]
 Augment = Literal["color", "translation", "cutout"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
 Precision = Literal["fp32"]
@@ -162,8 +162,9 @@ class Setting(Strict):
     z_normalized: bool = False
     """Scale each z to unit mean square before G reads it (ProGAN)."""
     init: Init = "normal002"
-    """`normal002`: N(0, 0.02) weights (DCGAN); `wgan_gp`: He-uniform before ReLU, Glorot-uniform elsewhere; `glorot`:
-    Glorot-uniform, in residual convs times sqrt(2) (SNGAN); `uniform`: ±0.05 in G, ±0.005 in D (GAN 2014)."""
+    """`normal002`: N(0, 0.02) weights (DCGAN); `wgan_gp`: He-uniform before ReLU, Glorot-uniform elsewhere; `he`:
+    N(0, gain / sqrt(fan_in)), what `equalized` starts from in effect (ProGAN); `glorot`: Glorot-uniform, in residual
+    convs times sqrt(2) (SNGAN); `uniform`: ±0.05 in G, ±0.005 in D (GAN 2014)."""
     activation: Literal["family", "relu", "lrelu"] = "family"
     """Of G's hidden layers; `family`: as the network's paper has it."""
     output: Literal["family", "tanh", "linear"] = "family"

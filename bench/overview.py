@@ -184,7 +184,7 @@ def cost(
 
 def images_of(run: Run, n_train: int) -> int:
     """Real images that a run shows to D."""
-    return nimg_after(run.setting.train, schedule(run.setting, n_train).steps)
+    return nimg_after(run.setting, schedule(run.setting, n_train).steps)
 
 
 def span(seconds: float) -> str:

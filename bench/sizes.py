@@ -36,7 +36,7 @@ SIZES: dict[str, Sizes] = {
         "48 and powers of two from 32",
         lambda size: 6 if size == 48 else 4,
     ),
-    "progan": Sizes(lambda size: size >= 8 and _power(size), "powers of two from 8", lambda size: 4),
+    "progan": Sizes(lambda size: size >= 4 and _power(size), "powers of two from 4", lambda size: 4),
     "fastgan": Sizes(lambda size: size >= 64 and _power(size), "powers of two from 64", lambda size: 4),
     "unet": Sizes(lambda size: size >= 32 and _power(size), "powers of two from 32", lambda size: 2),
 }

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from bench.batches import Batches
 from bench.data import Part
-from bench.models import build, set_chance
+from bench.models import build, set_chance, set_stage
 from bench.objectives import Nets, Phase, phases
 from bench.optimizers import make_optimizer, set_rates
-from bench.schedule import Schedule, d_updates_before, nimg_after
+from bench.schedule import Schedule, d_updates_before, nimg_after, stage
 from bench.setting import Setting
 
 
@@ -127,6 +127,14 @@ def train(
         return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause)
 
     while step < schedule.steps:
+        # The stage: size, fade and batch; a new period of growth forgets the optimizers' moments.
+        now = batches.stage = stage(setting, step)
+        for net in (G, D, G_ema):
+            set_stage(net, now.size, now.fade)
+        if setting.growth_reset and step and now.period != stage(setting, step - 1).period:
+            for optimizer in optimizers.values():
+                optimizer.state.clear()
+
         # One step: D's updates, then G's.
         epochs = nimg_after(setting, step) / len(part.images)
         set_rates(optimizers, plan, knobs, step=step, steps=schedule.steps, epochs=epochs)

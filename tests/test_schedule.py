@@ -35,7 +35,7 @@ def test_closed_form_of_d_updates(warm, n_critic):
 def test_kimg_with_warmup_ends_at_the_first_step_that_reaches_it():
     setting = resolve({"train.kimg": 500, "train.n_critic": 5, "train.critic_warmup": True})
     steps = schedule(setting, 1000).steps
-    assert nimg_after(setting.train, steps) >= 500_000 > nimg_after(setting.train, steps - 1)
+    assert nimg_after(setting, steps) >= 500_000 > nimg_after(setting, steps - 1)
 
 
 def test_the_end_is_always_kept():

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from bench.draws import Chance
-from bench.models import dcgan, sndcgan
+from bench.models import dcgan, fastgan, progan, sndcgan
+from bench.models.progan import Growing
 from bench.models.weights import finish
 from bench.setting import Setting
 from bench.sizes import size_mistake
 
-FAMILIES = {"dcgan": dcgan, "sndcgan": sndcgan}
+FAMILIES = {"dcgan": dcgan, "fastgan": fastgan, "sndcgan": sndcgan, "progan": progan}
 
 
 def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
@@ -36,6 +37,12 @@ def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
         drawn = {"seed": setting.seed, "init": setting.init}
         finish(net, name, **drawn, equalized=setting.equalized, weight=weight, weight_gain=gain)
     return G, D
+
+
+def set_stage(net: nn.Module, size: int, fade: float) -> None:
+    """Set the size of a net's images and the strength of its last level; nets that do not grow are left alone."""
+    if isinstance(net, Growing):
+        net.set_stage(size, fade)
 
 
 def set_chance(net: nn.Module, seed: int, stream: str, step: int) -> None:

@@ -18,7 +18,7 @@ from bench.models.chance import RandomLayer
 from bench.norms import AdaIN, EqualizedRate, OwnNorm, SelfModulatedBatchNorm, SpectralNorm, WeightNorm
 from bench.norms.weight import Layer, output_axis
 
-GAINS = {"rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "affine": 0.2}
+GAINS = {"rgb": 1.0, "small_rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "kernels": 1.0, "affine": 0.2}
 """Gain of the layers, by last name, that no ReLU follows; of all others it is sqrt(2).
 
 An `affine` (A of AdaIN) is small: 0.2 is the spread of A z that N(0, 0.02) gives at z_dim 100.
@@ -78,6 +78,8 @@ def _draw_layer(layer: Layer, address: str, seed: int, init: str, equalized: boo
     shape = layer.weight.shape
     if equalized:
         drawn = draws.normal(shape, seed, "init", f"{address}.weight")
+    elif init == "he":
+        drawn = draws.normal(shape, seed, "init", f"{address}.weight") * _he_std(layer, address)
     elif init == "normal002" or address.endswith(".affine"):
         drawn = draws.normal(shape, seed, "init", f"{address}.weight") * 0.02
     else:
@@ -86,6 +88,11 @@ def _draw_layer(layer: Layer, address: str, seed: int, init: str, equalized: boo
     layer.weight.copy_(drawn)
     if layer.bias is not None:
         layer.bias.zero_()
+
+
+def _he_std(layer: Layer, address: str) -> float:
+    """Return gain / sqrt(fan_in); a layer may bring a gain of its own (ProGAN's dense layer)."""
+    return float(getattr(layer, "gain", gain_of(address))) / math.sqrt(fan_in(layer))
 
 
 def _mean_fan_std(layer: Layer, gain: float) -> float:
@@ -119,7 +126,7 @@ def _lay_weight_norms(layer: Layer, address: str, seed: int, equalized: bool, we
     axis = output_axis(layer)
     # unsafe: skip torch's trial forward, which would take a power iteration.
     if equalized:
-        scale = gain_of(address) / math.sqrt(fan_in(layer))
+        scale = _he_std(layer, address)
         parametrize.register_parametrization(layer, "weight", EqualizedRate(scale), unsafe=True)
     if weight == "spectral":
         u = draws.normal((layer.weight.shape[axis],), seed, "init", f"{address}.u")

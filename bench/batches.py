@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from bench import draws
 from bench.data import Part, indices_at, to_float
 from bench.labelled import labelled, pool_indices, unlabelled
+from bench.models.fastgan import LOGITS
 from bench.objectives import Phase
+from bench.objectives.augment import DRAWN
 from bench.schedule import Stage, stage
 from bench.setting import Setting
 
@@ -31,6 +33,9 @@ class Batches:
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
     y_fake    labels of the fakes, int64 [B], every class as likely
     gp_alpha  [B, 1, 1, 1] in [0, 1)
+    augment_real, augment_fake  what DiffAugment draws for each image, [B, 7] in [0, 1)
+    margin_real, margin_fake    the hinge's margin for each logit, [B, n] in [1 - hinge_jitter, 1)
+    part      which quadrant of each real a decoder rebuilds, int64 [B] in 0..3
     """
 
     def __init__(self, setting: Setting, part: Part, device: torch.device | str) -> None:
@@ -46,6 +51,11 @@ class Batches:
             "z": self._z,
             "y_fake": self._y_fake,
             "gp_alpha": self._gp_alpha,
+            "augment_real": self._augment_real,
+            "augment_fake": self._augment_fake,
+            "margin_real": lambda phase, index: self._margin("margin_real", index),
+            "margin_fake": lambda phase, index: self._margin("margin_fake", index),
+            "part": self._part,
         }
 
     def draw(self, phase: Phase, index: int) -> dict[str, Tensor]:
@@ -107,6 +117,22 @@ class Batches:
     def _gp_alpha(self, phase: Phase, index: int) -> Tensor:
         shape = (self.stage.batch, 1, 1, 1)
         return draws.uniform(shape, self.setting.seed, "gp_alpha", index, device=self.device)
+
+    def _augment_real(self, phase: Phase, index: int) -> Tensor:
+        return draws.uniform((self.stage.batch, DRAWN), self.setting.seed, "augment_real", index, device=self.device)
+
+    def _augment_fake(self, phase: Phase, index: int) -> Tensor:
+        stream = f"augment_fake_{phase.stream or phase.name}"
+        return draws.uniform((self._size(phase), DRAWN), self.setting.seed, stream, index, device=self.device)
+
+    def _margin(self, stream: str, index: int) -> Tensor:
+        shape = (self.stage.batch, LOGITS) if self.setting.network == "fastgan" else (self.stage.batch,)
+        low = 1 - self.setting.hinge_jitter
+        return draws.uniform(shape, self.setting.seed, stream, index, low, 1.0, self.device)
+
+    def _part(self, phase: Phase, index: int) -> Tensor:
+        drawn = draws.uniform((self.stage.batch,), self.setting.seed, "part", index, device=self.device)
+        return drawn.mul(4).long().clamp_(max=3)
 
 
 def at_stage(images: Tensor, now: Stage) -> Tensor:

@@ -16,6 +16,8 @@ class Nets:
     D: nn.Module
 
 
+Images = Tensor | tuple[Tensor, Tensor]
+"""[B, C, R, R]; of a two-headed G, (full, small)."""
 Batch = Mapping[str, Tensor]
 Logs = dict[str, Tensor]
 

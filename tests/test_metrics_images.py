@@ -110,6 +110,29 @@ def test_distance_is_blind_to_order_and_to_a_common_rotation():
         sliced_distance(a, b[:-1], projection, WORKERS)
 
 
+@pytest.mark.parametrize("length", [1, 1000, 40_000])
+def test_every_sort_is_numpy_s(length):
+    """Signed zeros, infinities and numbers below the normal ones, among others; radix and comparison."""
+    row = torch.randn(length, generator=torch.Generator().manual_seed(0))
+    special = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), 1e-45, -1e-45, 3e38, -3e38])
+    mixed = torch.cat([row, special, -row])
+    expected = np.sort(mixed.numpy())
+    for sort in swd_module.SORTS:
+        found = mixed.clone()
+        sort(found)
+        assert np.array_equal(found.numpy(), expected)
+    assert swd_module._sort(length) in swd_module.SORTS
+
+
+def test_swd_does_not_depend_on_the_sort(monkeypatch):
+    real, fake = photos(300, 16), photos(300, 16, seed=1)
+    found = []
+    for sort in swd_module.SORTS:
+        monkeypatch.setattr(swd_module, "_sort", lambda length, sort=sort: sort)
+        found.append(swd(real, fake))
+    assert found[0] == found[1]
+
+
 def test_channel_gain_and_offset_leave_swd_unchanged():
     """Exact in integers: a doubled image less its offset has the same standardised patches."""
     real, fake = photos(40, 32), photos(40, 32, seed=1)

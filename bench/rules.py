@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from bench.schedule import batches, levels, nimg_after
 from bench.setting import Setting
 from bench.sizes import makes, smallest_map
 
@@ -39,7 +40,7 @@ _GRADIENT = ("gp", "r1")
 
 
 def _rank_batch(setting: Setting) -> int:
-    return setting.train.batch // setting.train.world_size
+    return min(batches(setting)) // setting.train.world_size
 
 
 def _input_norm(setting: Setting) -> str:
@@ -54,14 +55,29 @@ def _instance_on(setting: Setting, side: int) -> bool:
 def _groups_badly(setting: Setting) -> bool:
     if setting.mbstd == 0:
         return False
-    batch = _rank_batch(setting)
-    if batch == 1 or setting.mbstd == 1:
+    if _rank_batch(setting) == 1 or setting.mbstd == 1:
         return True
-    return setting.mbstd != "all" and setting.mbstd < batch and batch % setting.mbstd != 0
+    ranks = [batch // setting.train.world_size for batch in batches(setting)]
+    return setting.mbstd != "all" and any(setting.mbstd < batch and batch % setting.mbstd != 0 for batch in ranks)
 
 
 def _has_batch_norm(setting: Setting) -> bool:
     return bool({"bn", "selfmod_bn"} & {setting.g_norm, _input_norm(setting), setting.d_norm})
+
+
+def _one_pixel(setting: Setting) -> bool:
+    """Say whether a map that carries a norm is one pixel; batch norm in ProGAN's D meets the dense layer's."""
+    return smallest_map(setting) == 1 or (setting.network == "progan" and setting.d_norm == "bn")
+
+
+def _ends_small(setting: Setting) -> bool:
+    """Say whether a growing run is known to end before the full size is at full strength."""
+    train = setting.train
+    if not setting.growth or (train.kimg is None and train.g_steps is None):
+        return False
+    shown = 1000 * train.kimg if train.kimg is not None else nimg_after(setting, train.g_steps or 0)
+    grown = 1000 * (len(levels(setting)) - 1) * (setting.growth_stable_kimg + setting.growth_fade_kimg)
+    return shown <= grown
 
 
 RULES: tuple[Rule, ...] = (
@@ -139,14 +155,14 @@ RULES: tuple[Rule, ...] = (
         14,
         "warn",
         "batch norm with a batch of one image on a rank",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and smallest_map(s) > 1,
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and not _one_pixel(s),
         "batch norm of one image is instance norm",
     ),
     Rule(
         14,
         "deny",
         "batch norm with a batch of one image on a rank, where a map is one pixel",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and smallest_map(s) == 1,
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _one_pixel(s),
         "batch norm of one value is zero",
     ),
     Rule(
@@ -155,6 +171,20 @@ RULES: tuple[Rule, ...] = (
         "equalized with train.lr below 1e-3",
         lambda s: s.equalized and s.train.lr < 1e-3,
         "the step size was tuned for plain weights; ProGAN raised it from 1e-4 to 1e-3 with equalized",
+    ),
+    Rule(
+        16,
+        "deny",
+        "growth with a network other than progan",
+        lambda s: s.growth and s.network != "progan",
+        "growth needs an RGB layer at each level, in G and in D",
+    ),
+    Rule(
+        16,
+        "deny",
+        "growth with sle: add or sle",
+        lambda s: s.growth and s.sle != "none",
+        "the map that a skip leads to is not there before its level is",
     ),
     Rule(
         17,
@@ -191,6 +221,63 @@ RULES: tuple[Rule, ...] = (
         lambda s: _input_norm(s) in ("in", "adain") and smallest_map(s) > 2,
         "instance norm of G's first map erases each channel's level and contrast, where z speaks; "
         "Kwak & Ko keep batch norm there (g_input_norm: bn)",
+    ),
+    Rule(
+        40,
+        "deny",
+        "growth with a growth_start that is not below data.size",
+        lambda s: s.growth and s.growth_start >= s.data.size,
+        "nothing is left to grow",
+    ),
+    Rule(
+        41,
+        "warn",
+        "growth that the run's length does not complete",
+        _ends_small,
+        "the run ends before its full size is at full strength, so its last images are of a smaller size, or between two",
+    ),
+    Rule(
+        42,
+        "deny",
+        "mbdiscrimination with a batch of one image on a rank",
+        lambda s: s.mbdiscrimination > 0 and _rank_batch(s) == 1,
+        "minibatch discrimination compares an image with the others of its batch",
+    ),
+    Rule(
+        24,
+        "deny",
+        "decoders with d_batching: joint",
+        lambda s: s.decoders != "none" and s.d_batching == "joint",
+        "decoders rebuild reals alone, so reals need a pass of their own",
+    ),
+    Rule(
+        55,
+        "deny",
+        "decoders or d_sle with a network other than fastgan",
+        lambda s: (s.decoders, s.d_sle) != ("none", "none") and s.network != "fastgan",
+        "decoders and skips in D have their places in FastGAN's D alone",
+    ),
+    Rule(
+        56,
+        "deny",
+        "hinge_jitter with a loss other than hinge, or with a D of patches",
+        lambda s: s.hinge_jitter > 0 and (s.loss != "hinge" or s.network == "unet" or ":" in s.network),
+        "margins are the hinge's, drawn for FastGAN's 50 logits of an image or for one",
+    ),
+    Rule(
+        57,
+        "deny",
+        "augment with pairs, condition: sgan or objective: supervised",
+        lambda s: bool(s.augment) and (s.data.pairs != "none" or s.condition == "sgan" or s.objective == "supervised"),
+        "DiffAugment changes what D sees: moved away from its input image it is another pair, and a classifier's "
+        "labelled images are not fakes' counterparts",
+    ),
+    Rule(
+        58,
+        "deny",
+        "network: fastgan with labels",
+        lambda s: s.network == "fastgan" and (s.condition != "none" or s.g_norm == "cbn"),
+        "FastGAN's D reads no labels",
     ),
 )
 """Numbers to 24 are those of the literature table that the project started from; further ones are its own."""

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from bench.batches import Batches
+from bench.data import Part
 from bench.models import build
 from bench.objectives import Nets, phases
 from bench.recipes import RECIPES
@@ -22,7 +24,12 @@ PAPERS = {
     "wgan_gp": ("wasserstein", "gp", "none", "none", "adam", 1e-4, (0.0, 0.9), 5, 64, 128),
     # SNGAN table 1, setting C: alpha 2e-4, beta1 0.5, beta2 0.999, n_dis 1.
     "sngan": ("nonsaturating", "none", "none", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 64, 128),
+    # FastGAN: the released code's train.py (batch 8, 2e-4, beta1 0.5, nz 256).
+    "fastgan": ("hinge", "none", "bn", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 8, 256),
 }
+
+SMALL: dict[str, dict[str, object]] = {"fastgan": {"data.size": 64, "reconstruction": "l1"}}
+"""What a recipe needs at the least."""
 
 
 def test_every_recipe_is_checked() -> None:
@@ -36,8 +43,13 @@ def test_recipe_says_what_its_paper_says(name: str) -> None:
     train = s.train
     said = (s.loss, s.penalty, s.d_norm, s.d_weight, train.optimizer, train.lr, betas, train.n_critic, train.batch)
     assert (*said, s.z_dim) == PAPERS[name]
-    assert (s.g_norm, s.ema, s.equalized, s.pixel_norm, s.mbstd, s.sle) == ("bn", 0.0, False, False, 0, "none")
     assert sum(key in RECIPES[name] for key in LENGTHS) == 1
+
+
+@pytest.mark.parametrize("name", ["dcgan", "wgan", "wgan_gp", "sngan"])
+def test_recipe_without_further_factors(name: str) -> None:
+    s = resolve(RECIPES[name])
+    assert (s.g_norm, s.ema, s.equalized, s.pixel_norm, s.mbstd, s.sle) == ("bn", 0.0, False, False, 0, "none")
 
 
 def test_wgan_clips_and_warms_up_and_wgan_gp_weighs_ten() -> None:
@@ -48,14 +60,15 @@ def test_wgan_clips_and_warms_up_and_wgan_gp_weighs_ten() -> None:
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_recipe_takes_a_step_with_data_alone(name: str) -> None:
-    s = resolve(RECIPES[name], {"data.size": 16, "data.channels": 3, "g_width": 8, "d_width": 8})
+    small = {"data.size": 16, "data.channels": 3, "g_width": 8, "d_width": 8, "train.batch": 4}
+    s = resolve(RECIPES[name], small, SMALL.get(name, {}))
     G, D = build(s)
-    z, real = torch.randn(4, s.z_dim), torch.rand(4, 3, 16, 16) * 2 - 1
-    batch = {"real": real, "z": z, "gp_alpha": torch.rand(4, 1, 1, 1)}
+    images = torch.randint(256, (5, 3, s.data.size, s.data.size), dtype=torch.uint8)
+    batches = Batches(s, Part(images, torch.zeros(5, dtype=torch.int64)), "cpu")
     for phase in phases(s):
         if phase.before is not None:
             phase.before(Nets(G, D))
-        loss, _ = phase.loss(Nets(G, D), batch)
+        loss, _ = phase.loss(Nets(G, D), batches.draw(phase, 0))
         assert loss.isfinite()
 
 

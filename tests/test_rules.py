@@ -15,6 +15,8 @@ def verdicts(**knobs):
     return {(verdict.number, verdict.kind) for verdict in rules.verdicts(resolve(LEGAL, settings))}
 
 
+FASTGAN = {"network": "fastgan", "data__size": 64}
+
 # Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
 ROWS = [
     (1, "deny", {"d_norm": "bn", "penalty": "gp"}, {"d_norm": "ln", "penalty": "gp"}),
@@ -38,10 +40,18 @@ ROWS = [
     (17, "deny", {"mbstd": 4, "train__batch": 18}, {"mbstd": 4, "train__batch": 16}),
     (17, "deny", {"mbstd": "all", "train__batch": 1}, {"mbstd": "all", "train__batch": 7}),
     (17, "deny", {"mbstd": 4, "train__batch": 24, "train__world_size": 4}, {"mbstd": 4, "train__batch": 24}),
+    (24, "deny", {**FASTGAN, "decoders": "part", "d_batching": "joint"}, {**FASTGAN, "decoders": "part"}),
     (25, "deny", {"data__size": 48}, {"data__size": 48, "network": "sndcgan"}),
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
     (28, "deny", {"train__world_size": 2}, {"train__world_size": 1}),
     (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
+    (55, "deny", {"decoders": "both"}, {**FASTGAN, "decoders": "both"}),
+    (55, "deny", {"d_sle": "add"}, {**FASTGAN, "d_sle": "add"}),
+    (56, "deny", {"hinge_jitter": 0.2}, {"hinge_jitter": 0.2, "loss": "hinge"}),
+    (56, "deny", {"hinge_jitter": 0.2, "loss": "hinge", "network": "unet"}, {"loss": "hinge", "network": "unet"}),
+    (57, "deny", {"augment": ["color"], "condition": "sgan"}, {"condition": "sgan"}),
+    (57, "deny", {"augment": ["color"], "data__pairs": "edges"}, {"augment": ["color"]}),
+    (58, "deny", {**FASTGAN, "condition": "projection"}, {**FASTGAN}),
 ]
 
 

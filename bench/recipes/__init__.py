@@ -9,6 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from bench.recipes.dcgan import DCGAN, WGAN, WGAN_GP
+from bench.recipes.fastgan import FASTGAN
 from bench.recipes.sngan import SNGAN
 
-RECIPES: dict[str, dict[str, Any]] = {"dcgan": DCGAN, "wgan": WGAN, "wgan_gp": WGAN_GP, "sngan": SNGAN}
+RECIPES: dict[str, dict[str, Any]] = {
+    "dcgan": DCGAN,
+    "wgan": WGAN,
+    "wgan_gp": WGAN_GP,
+    "sngan": SNGAN,
+    "fastgan": FASTGAN,
+}

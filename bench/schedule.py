@@ -150,7 +150,7 @@ def batches(setting: Setting) -> tuple[int, ...]:
 def levels(setting: Setting) -> tuple[int, ...]:
     """List the sizes that a run grows through; without growth there is one."""
     size = setting.data.size
-    if not setting.growth:
+    if not setting.growth or setting.growth_start >= size:
         return (size,)
     return tuple(setting.growth_start << i for i in range((size // setting.growth_start).bit_length()))
 

@@ -15,6 +15,7 @@ def verdicts(**knobs):
     return {(verdict.number, verdict.kind) for verdict in rules.verdicts(resolve(LEGAL, settings))}
 
 
+GROWS = {"growth": True, "network": "progan"}
 FASTGAN = {"network": "fastgan", "data__size": 64}
 
 # Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
@@ -37,7 +38,10 @@ ROWS = [
     (14, "warn", {"train__batch": 1}, {"train__batch": 1, "g_norm": "in"}),
     (14, "deny", {"train__batch": 1, "network": "sndcgan", "data__size": 8}, {"train__batch": 1}),
     (15, "warn", {"equalized": True, "train__lr": 1e-4}, {"equalized": True, "train__lr": 1e-3}),
+    (16, "deny", {"growth": True}, {"growth": True, "network": "progan"}),
+    (16, "deny", {**GROWS, "sle": "add"}, {"network": "progan", "sle": "add"}),
     (17, "deny", {"mbstd": 4, "train__batch": 18}, {"mbstd": 4, "train__batch": 16}),
+    (17, "deny", {**GROWS, "mbstd": 4, "growth_batches": [16, 6]}, {**GROWS, "mbstd": 4, "growth_batches": [16, 8]}),
     (17, "deny", {"mbstd": "all", "train__batch": 1}, {"mbstd": "all", "train__batch": 7}),
     (17, "deny", {"mbstd": 4, "train__batch": 24, "train__world_size": 4}, {"mbstd": 4, "train__batch": 24}),
     (24, "deny", {**FASTGAN, "decoders": "part", "d_batching": "joint"}, {**FASTGAN, "decoders": "part"}),
@@ -45,6 +49,11 @@ ROWS = [
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
     (28, "deny", {"train__world_size": 2}, {"train__world_size": 1}),
     (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
+    (40, "deny", {**GROWS, "data__size": 16, "growth_start": 16}, {**GROWS, "data__size": 16, "growth_start": 8}),
+    # 4 to 32 px are three steps up, each of 600 kimg at full strength and 600 of fading.
+    (41, "warn", {**GROWS, "train__kimg": 3600}, {**GROWS, "train__kimg": 3601}),
+    (41, "warn", {**GROWS, "train__g_steps": 56_250}, {**GROWS, "train__g_steps": 56_251}),
+    (42, "deny", {"mbdiscrimination": 4, "train__batch": 1}, {"mbdiscrimination": 4, "train__batch": 2}),
     (55, "deny", {"decoders": "both"}, {**FASTGAN, "decoders": "both"}),
     (55, "deny", {"d_sle": "add"}, {**FASTGAN, "d_sle": "add"}),
     (56, "deny", {"hinge_jitter": 0.2}, {"hinge_jitter": 0.2, "loss": "hinge"}),

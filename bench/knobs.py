@@ -183,8 +183,18 @@ class Setting(Strict):
     """`network: unet`: the skip connections; without them it is the encoder-decoder."""
     patch: Literal[1, 16, 34, 70, 142, 286] = 70
     """`network: unet`: receptive field of PatchGAN, in pixels."""
-    d_pool: Literal["sum", "mean"] = "sum"
-    """`network: resnet`: how D pools its last map."""
+    d_pool: Literal["sum", "mean", "flat"] = "sum"
+    """`network: resnet`: how D pools its last map; `flat`: not at all, WGAN-GP's critic of 64 px: it begins with a plain
+    conv and ends with a dense layer of a whole 4x4 map."""
+    kernel: Literal[4, 5] = 4
+    """`network: dcgan`, but at 28 px: side of the strided convs' kernels."""
+    sndcgan_form: Literal["paper", "gan_landscape"] = "paper"
+    """`network: sndcgan`: D doubles its width after a strided conv, with slope 0.1 (Miyato et al., table 3), or at it,
+    with slope 0.2 (compare_gan, chainer-gan-lib)."""
+    hidden_layers: PositiveInt = 2
+    """`network: mlp`: hidden layers of G and of D."""
+    maxout: Annotated[int, Field(ge=0)] = 5
+    """`network: mlp`: linear pieces of D's units; 0: LeakyReLU(0.01) in both nets and tanh at G's end."""
     growth: bool = False
     """ProGAN: begin at a low resolution and fade in one level after the other."""
     growth_start: Literal[4, 8, 16, 32] = 4

@@ -12,7 +12,7 @@ from bench import datasets, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
 from bench.orders import Orders
-from bench.schedule import schedule
+from bench.schedule import batches, schedule
 from bench.setting import Data
 from bench.store import Store, StoreError
 
@@ -61,11 +61,11 @@ def sources_of(design: Design) -> dict[Data, Source]:
     problems: list[study.Problem] = []
     sources: dict[Data, Source] = {}
     for cell in {run.cell.name: run for run in design.runs}.values():
-        data, train = cell.setting.data, cell.setting.train
+        data = cell.setting.data
         if data not in sources:
             sources[data] = datasets.describe(data, datasets.data_root())
         try:
-            datasets.check_batch(sources[data], train.batch)
+            datasets.check_batch(sources[data], max(batches(cell.setting)))
             schedule(cell.setting, sources[data].parts["train"])
         except (datasets.DataError, ValueError) as error:
             key = ("train", "batch") if isinstance(error, datasets.DataError) else ("train",)
@@ -88,6 +88,8 @@ def orders_of(design: Design) -> Orders:
         folders={data.fingerprint: str(Path(data.folder).expanduser().resolve()) for data in sets if data.folder},
         metrics=asked.metrics,
         evaluate=asked.evaluate,
+        probes=asked.probes,
+        probe_every_kimg=asked.probe_every_kimg,
         noise_run=noisy.run_id if noisy else None,
         cpu_threads=asked.resources.cpu_threads,
         checkpoint_minutes=asked.resources.checkpoint_minutes,

@@ -234,7 +234,7 @@ RULES: tuple[Rule, ...] = (
         "warn",
         "growth that the run's length does not complete",
         _ends_small,
-        "the run ends before its full size is at full strength, so its last images are of a smaller size, or between two",
+        "the run ends before its full size is at full strength: its last images are of a smaller size, or between two",
     ),
     Rule(
         42,

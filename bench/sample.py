@@ -8,6 +8,7 @@ import io
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.batches import draw_labels, draw_z
 from bench.data import to_uint8
@@ -39,7 +40,8 @@ def fakes(
 
     z comes from the evaluation's own seed, the same for all runs; batches are of a fixed size, since batch
     statistics (`sample_stats: batch`) and the last bits of an image depend on it.  A partial last batch is
-    sampled whole and cut.  Raises SampleError when G makes NaN.
+    sampled whole and cut.  A G that has not grown to the data's size yet makes small images, which are enlarged.
+    Raises SampleError when G makes NaN.
     """
     sampler = copy.deepcopy(G).to(device)
     sampler.train(setting.sample_stats == "batch")
@@ -53,8 +55,15 @@ def fakes(
             made = sampler(z)
         if not bool(torch.isfinite(made).all()):
             raise SampleError("G makes values that are not finite")
-        images.append(to_uint8(made).cpu())
+        images.append(to_uint8(enlarged(made, setting.data.size)).cpu())
     return torch.cat(images)[:n].contiguous()
+
+
+def enlarged(images: Tensor, size: int) -> Tensor:
+    """Bring images [B, C, S, S] to side `size`, a multiple of S, each pixel a square, as ProGAN's code shows them."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, scale_factor=size // images.shape[-1], mode="nearest")
 
 
 def sheet(images: Tensor) -> bytes:

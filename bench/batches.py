@@ -33,6 +33,7 @@ class Batches:
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
     y_fake    labels of the fakes, int64 [B], every class as likely
     gp_alpha  [B, 1, 1, 1] in [0, 1)
+    dragan_noise  [B, C, R, R] in [0, 1)
     augment_real, augment_fake  what DiffAugment draws for each image, [B, 7] in [0, 1)
     margin_real, margin_fake    the hinge's margin for each logit, [B, n] in [1 - hinge_jitter, 1)
     part      which quadrant of each real a decoder rebuilds, int64 [B] in 0..3
@@ -41,7 +42,7 @@ class Batches:
     def __init__(self, setting: Setting, part: Part, device: torch.device | str) -> None:
         self.setting, self.device = setting, torch.device(device)
         self.stage = stage(setting, 0)
-        self.part = Part(*(tensor.to(device) for tensor in part))
+        self.part = part.to(device)
         self._makers: dict[str, Callable[[Phase, int], Tensor]] = {
             "real": self._real,
             "y": self._y,
@@ -51,6 +52,7 @@ class Batches:
             "z": self._z,
             "y_fake": self._y_fake,
             "gp_alpha": self._gp_alpha,
+            "dragan_noise": self._dragan_noise,
             "augment_real": self._augment_real,
             "augment_fake": self._augment_fake,
             "margin_real": lambda phase, index: self._margin("margin_real", index),
@@ -117,6 +119,11 @@ class Batches:
     def _gp_alpha(self, phase: Phase, index: int) -> Tensor:
         shape = (self.stage.batch, 1, 1, 1)
         return draws.uniform(shape, self.setting.seed, "gp_alpha", index, device=self.device)
+
+    def _dragan_noise(self, phase: Phase, index: int) -> Tensor:
+        channels = self.setting.data.channels or self.part.images.shape[1]
+        shape = (self.stage.batch, channels, self.stage.size, self.stage.size)
+        return draws.uniform(shape, self.setting.seed, "dragan_noise", index, device=self.device)
 
     def _augment_real(self, phase: Phase, index: int) -> Tensor:
         return draws.uniform((self.stage.batch, DRAWN), self.setting.seed, "augment_real", index, device=self.device)

@@ -11,8 +11,10 @@ import json
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -20,9 +22,10 @@ from uuid import uuid4
 import numpy as np
 import PIL
 import torch
+from PIL import Image
 from torch import Tensor
 
-from bench import datasets, decode, draws, fetch
+from bench import datasets, decode, draws, fetch, pairs
 from bench.datasets import PARTS, DataError
 from bench.folders import publish
 from bench.setting import Data, digest
@@ -42,6 +45,17 @@ class Part(NamedTuple):
     """uint8 [N, C, H, W]"""
     labels: Tensor
     """int64 [N]; 0 throughout where there are no classes."""
+    inputs: Tensor | None = None
+    """Of pairs: the image that G makes each of `images` of, uint8 [N, C_in, H, W]."""
+
+    def at(self, rows: Tensor | slice) -> Part:
+        """Return the images at these rows with all that is theirs."""
+        return Part(self.images[rows], self.labels[rows], None if self.inputs is None else self.inputs[rows])
+
+    def to(self, device: torch.device | str) -> Part:
+        """Return the part on a device."""
+        inputs = None if self.inputs is None else self.inputs.to(device)
+        return Part(self.images.to(device), self.labels.to(device), inputs)
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Dataset:
     unreadable: tuple[tuple[str, str], ...]
     """(file, reason) of each image that could not be decoded; none of them is in `images`."""
     fingerprint: str
+    inputs: Tensor | None = None
+    """Of pairs: the input images, uint8 [N, C_in, H, W]."""
 
     @property
     def channels(self) -> int:
@@ -71,7 +87,7 @@ class Dataset:
             raise DataError(f"the {name} part is empty: the set has {len(self.images)} images in all")
         whole = int(index[-1]) - int(index[0]) + 1 == len(index)
         chosen = slice(int(index[0]), int(index[-1]) + 1) if whole else index  # of a few-shot subset, copies
-        return Part(self.images[chosen], self.labels[chosen])
+        return Part(self.images, self.labels, self.inputs).at(chosen)
 
 
 def load(data: Data, root: Path, cache: Path) -> Dataset:
@@ -87,16 +103,16 @@ def load(data: Data, root: Path, cache: Path) -> Dataset:
     source = None if data.fingerprint and data.channels else datasets.describe(data, root)
     channels = data.channels or (source or datasets.describe(data, root)).channels
     fingerprint = data.fingerprint or datasets.fingerprint(data, root, cache)
-    key = digest(
-        {
-            "format": FORMAT,
-            "fingerprint": fingerprint,
-            "size": data.size,
-            "channels": channels,
-            "resize_filter": data.resize_filter,
-        }
-    )
-    place = cache / "data" / f"{key}.npy"
+    said = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "size": data.size,
+        "channels": channels,
+        "resize_filter": data.resize_filter,
+    }
+    if data.pairs != "none":
+        said |= {"pairs": data.pairs, "direction": data.direction}
+    place = cache / "data" / f"{digest(said)}.npy"
     made = _read(place)
     if made is None:
         source = source or datasets.describe(data, root)
@@ -156,13 +172,17 @@ def _read(place: Path) -> Dataset | None:
         return None
     ends = np.cumsum([record["parts"][part] for part in PARTS]).tolist()
     starts = [0, *ends[:-1]]
+    images, inputs = torch.from_numpy(np.asarray(pixels)), None
+    if "pairs" in record:  # the channels of a target, then those of its input
+        images, inputs = (part.contiguous() for part in images.tensor_split([record["pairs"]["channels"]], dim=1))
     return Dataset(
-        images=torch.from_numpy(np.asarray(pixels)),
+        images=images,
         labels=torch.tensor(record["labels"], dtype=torch.int64),
         classes=tuple(record["classes"]),
         parts={part: torch.arange(start, end) for part, start, end in zip(PARTS, starts, ends, strict=True)},
         unreadable=tuple((file, reason) for file, reason in record["unreadable"]),
         fingerprint=record["fingerprint"],
+        inputs=inputs,
     )
 
 
@@ -185,7 +205,8 @@ def _make(place: Path, pictures: decode.Pictures, data: Data, channels: int, fin
                     kept.append(index)
                     file.write(outcome)
                     pixels.update(outcome)
-            shape = (len(kept), channels, data.size, data.size)
+            planes = channels + (data.model_copy(update={"channels": channels}).input_channels or 0)
+            shape = (len(kept), planes, data.size, data.size)
             file.seek(0)
             file.write(_npy_header(shape))
         unreadable.sort()
@@ -204,6 +225,8 @@ def _make(place: Path, pictures: decode.Pictures, data: Data, channels: int, fin
             "unreadable": unreadable,
             "labels": [pictures.labels[i] for i in kept],
         }
+        if data.pairs != "none":
+            record["pairs"] = {"how": data.pairs, "channels": channels, "skimage": version("scikit-image")}
         os.replace(draft, place)
         publish(place.with_suffix(".json"), json.dumps({**record, "check": digest(record)}).encode())
     except OSError as error:
@@ -223,12 +246,29 @@ def _remove(draft: Path) -> None:
 
 
 def _square(pictures: decode.Pictures, data: Data, channels: int, index: int) -> bytes | str:
-    """One picture's pixels, or the reason why there are none."""
+    """One picture's pixels, then those of its input where there are pairs; or the reason why there are none."""
     try:
-        return decode.square(pictures.read(index), data.size, channels, data.resize_filter).tobytes()
+        return b"".join(plane.tobytes() for plane in _planes(pictures, data, channels, index))
     except Exception as error:
         # Pillow's and zipfile's readers raise all kinds on damaged files; each is listed with its reason.
         return f"{type(error).__name__}: {error}"
+
+
+def _planes(pictures: decode.Pictures, data: Data, channels: int, index: int) -> Iterator[np.ndarray]:
+    def square(picture: Image.Image) -> np.ndarray:
+        return decode.square(picture, data.size, channels, data.resize_filter)
+
+    picture = pictures.read(index)
+    if data.pairs == "ab":
+        a, b = (square(half) for half in pairs.halves(picture))
+        yield from (b, a) if data.direction == "a_to_b" else (a, b)
+        return
+    target = square(picture)
+    yield target
+    if pictures.read_input is not None:
+        yield square(pictures.read_input(index))
+    elif data.pairs != "none":
+        yield pairs.made(target, data.pairs)
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -3,6 +3,7 @@
 Parts.  Official splits are kept: the official test set is `test`, and a tenth of the official training set,
 drawn by `split`, is `held_out`.  CelebA has all three.  Sets without an official split, folders, and MNIST or
 Fashion-MNIST of which only one half is there, are split by `split` into 80 % train, 10 % held out, 10 % test.
+Pairs in folders may bring their split: sub-folders train, val and test, or train and one of these.
 Stacked sets stack three digits of one part of their base set, so that their parts share no digit.
 
 This module imports neither torch nor numpy: a plan asks it.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +143,12 @@ def describe(data: Data, root: Path) -> Source:
     """
     _check(data)
     if data.name == "folder":
-        found = folders.listing(_place(data))
-        native, classes, parts = 3, found.classes, shares(len(found.files))
+        held = folders.of_set(data)
+        native, classes = 3, held.images.classes
+        parts = shares(len(held.images.files)) if held.said is None else dict(Counter(folder_parts(held)))
         if data.channels is None:
-            native = folders.channels(found)
-        mb, where, present = 0.0, str(found.place), True
+            native = max(folders.channels(found) for found in held.listings)
+        mb, where, present = 0.0, str(held.images.place), True
     elif data.name == "faces":
         native, classes = 1, ("face", "non_face") if data.non_faces else ()
         parts, mb, where, present = shares(200 if data.non_faces else 100), 0.0, "inside scikit-image", True
@@ -173,6 +176,8 @@ def describe(data: Data, root: Path) -> Source:
         where = f"{' and '.join(CELEBA_MD5)} (or the folder img_align_celeba) in {root / 'celeba'}"
     if data.subset:
         parts = {**parts, "train": _few(data.subset, parts["train"], data.name)}
+    if data.pairs == "grayscale" and (data.channels or native) == 1:
+        raise DataError(f"pairs: grayscale of grey images ({data.name}): the input would be the target")
     return Source(data.name, data.channels or native, classes, parts, mb, where, present)
 
 
@@ -187,7 +192,7 @@ def fingerprint(data: Data, root: Path, cache: Path) -> str:
     _check(data)
     marks: list[str]
     if data.name == "folder":
-        marks = [folders.content(folders.listing(_place(data)), cache)]
+        marks = [folders.content(found, cache) for found in folders.of_set(data).listings]
     elif data.name == "faces":
         marks = [FACES_SHA256, "faces and others" if data.non_faces else "faces"]
     elif data.name == "digits":
@@ -220,9 +225,18 @@ def _check(data: Data) -> None:
         raise DataError(f"data.folder is read only with `name: folder`, and data.name is `{data.name}`")
     if data.name != "faces" and data.non_faces:
         raise DataError(f"data.non_faces is for `faces` only, and data.name is `{data.name}`")
-
     if data.name in STACKED and data.channels == 1:
         raise DataError(f"data.channels: {data.name} has one digit in each of three channels, so it is 3 or unset")
+    if data.pairs in ("ab", "folders") and data.name != "folder":
+        raise DataError(f"data.pairs: {data.pairs} is for `name: folder`, and data.name is `{data.name}`")
+    if (data.pairs == "folders") != (data.input_folder is not None):
+        raise DataError(
+            "data.input_folder, the folder of input images, goes with `pairs: folders`: say both or neither"
+        )
+    if data.pairs == "downscale" and data.size % 4:
+        raise DataError(f"data.pairs: downscale takes means of 4 x 4 pixels, which do not divide {data.size} px")
+    if data.direction != "a_to_b" and data.pairs != "ab":
+        raise DataError(f"data.direction is read only with `pairs: ab`, and data.pairs is `{data.pairs}`")
 
 
 def base_set(data: Data) -> Data:
@@ -235,10 +249,6 @@ def _few(subset: int, n: int, name: str) -> int:
     if subset > n:
         raise DataError(f"data.subset={subset} is more than the {n} images in the train part of {name}")
     return subset
-
-
-def _place(data: Data) -> Path:
-    return Path(data.folder or "").expanduser()
 
 
 def _either(root: Path, places: Sequence[str]) -> str:
@@ -313,6 +323,20 @@ def idx_parts(halves: Sequence[str]) -> dict[str, int]:
     if len(halves) == 1:
         return shares(IDX_COUNTS[halves[0]])
     return {**official(IDX_COUNTS["train"]), "test": IDX_COUNTS["t10k"]}
+
+
+def folder_parts(held: folders.FolderSet) -> list[str]:
+    """Say which part each image of a folder is in: by its sub-folder, where these are parts, else by `split`.
+
+    Of two, train and another, a tenth of train is held out, and the other is test, as pix2pix's sets use `val`.
+    """
+    if held.said is None:
+        return split(held.images.labels, shares(len(held.images.files)))
+    if set(held.said) == {"train", "val", "test"}:
+        return ["held_out" if said == "val" else said for said in held.said]
+    train = held.said.count("train")
+    drawn = iter(split([0] * train, {**official(train), "test": 0}))
+    return [next(drawn) if said == "train" else "test" for said in held.said]
 
 
 def split(labels: Sequence[int], sizes: dict[str, int]) -> list[str]:

@@ -54,6 +54,8 @@ class Pictures:
     classes: tuple[str, ...]
     read: Callable[[int], Image.Image]
     """Picture at an index; raises whatever its file makes a reader raise."""
+    read_input: Callable[[int], Image.Image] | None = None
+    """The input image of that picture, where it has a file of its own (`pairs: folders`)."""
 
 
 def pictures(data: Data, root: Path) -> Pictures:
@@ -63,7 +65,7 @@ def pictures(data: Data, root: Path) -> Pictures:
     """
     try:
         if data.name == "folder":
-            return _folder(Path(data.folder or "").expanduser())
+            return _folder(data)
         if data.name == "faces":
             return _faces(data.non_faces)
         if data.name == "digits":
@@ -134,10 +136,15 @@ def _eight_bit(pixels: np.ndarray, white: float) -> np.ndarray:
 # Sets.
 
 
-def _folder(place: Path) -> Pictures:
-    found = folders.listing(place)
-    parts = datasets.split(found.labels, datasets.shares(len(found.files)))
-    return Pictures(found.names, found.labels, parts, found.classes, _file_reader(found))
+def _folder(data: Data) -> Pictures:
+    held = folders.of_set(data)
+    found, parts = held.images, datasets.folder_parts(held)
+    read_input = _in_order(_file_reader(held.inputs), held.partners) if held.inputs is not None else None
+    return Pictures(found.names, found.labels, parts, found.classes, _file_reader(found), read_input)
+
+
+def _in_order(read: Callable[[int], Image.Image], order: Sequence[int]) -> Callable[[int], Image.Image]:
+    return lambda index: read(order[index])
 
 
 def _file_reader(found: folders.Listing) -> Callable[[int], Image.Image]:

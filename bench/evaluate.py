@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def _reals(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet, Sequence[str]]:
     """The reference set of a study, and its classes."""
     dataset = datasets.load(data, root, cache)
-    images, _ = dataset.part(part)
+    images = dataset.part(part).images
     filled = data.model_copy(update={"fingerprint": dataset.fingerprint, "channels": images.shape[1]})
     said = reference_set(filled, part)
 
@@ -51,7 +51,7 @@ def _reals(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet
 
 def _classifier(dataset: datasets.Dataset, said: Mapping[str, Any], cache: Path) -> SmallClassifier:
     """Train the stand-in on the training part's labels, once."""
-    images, labels = dataset.part("train")
+    images, labels, _ = dataset.part("train")
     classes = len(dataset.classes)
 
     def make() -> Arrays:

@@ -10,13 +10,14 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from uuid import uuid4
 
-from bench.setting import digest
+from bench.setting import Data, digest
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Listing:
     """First-level sub-folders, sorted; () unless every image lies in one and there are two or more."""
 
 
-def listing(place: Path) -> Listing:
-    """List the images below a folder (links followed, loops not) or in a zip.
+def listing(place: Path, knob: str = "data.folder") -> Listing:
+    """List the images below a folder (links followed, loops not) or in a zip; `knob` said where.
 
     Files are taken by suffix; names that start with a dot, and `__MACOSX`, are passed over.
     Raises DataError when the path is missing, is neither folder nor zip, or holds no image.
@@ -53,13 +54,13 @@ def listing(place: Path) -> Listing:
     if place.is_dir():
         files = sorted(_walk(place, "", ()))
     elif not place.exists():
-        raise DataError(f"{place}: no such folder or zip of images (data.folder)")
+        raise DataError(f"{place}: no such folder or zip of images ({knob})")
     elif place.is_file() and zipfile.is_zipfile(place):
         files = sorted(name for name in set(_open_zip(place).namelist()) if _is_image(name))
     else:
-        raise DataError(f"{place}: neither a folder nor a zip of images (data.folder)")
+        raise DataError(f"{place}: neither a folder nor a zip of images ({knob})")
     if not files:
-        raise DataError(f"{place}: no images in it ({', '.join(sorted(SUFFIXES))}); check data.folder")
+        raise DataError(f"{place}: no images in it ({', '.join(sorted(SUFFIXES))}); check {knob}")
     names = _without_shared_folders(files)
     tops = [name.split("/", 1)[0] if "/" in name else None for name in names]
     found = {top for top in tops if top is not None}
@@ -68,6 +69,74 @@ def listing(place: Path) -> Listing:
     classes = tuple(sorted(found))
     index = {name: i for i, name in enumerate(classes)}
     return Listing(place, tuple(files), names, tuple(index[top] for top in tops if top is not None), classes)
+
+
+PARTS_SAID = frozenset({"train", "val", "test"})
+"""Sub-folders that pix2pix's sets have for parts."""
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """What `data: {name: folder, ...}` names."""
+
+    images: Listing
+    """Targets, where there are pairs."""
+    inputs: Listing | None
+    """Of `pairs: folders`."""
+    partners: tuple[int, ...]
+    """Index into `inputs` of each image's input."""
+    said: tuple[str, ...] | None
+    """The part of each image, as its sub-folder says: train, val, test; None where they say none."""
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """Images, then inputs."""
+        return (self.images,) if self.inputs is None else (self.images, self.inputs)
+
+
+def of_set(data: Data) -> FolderSet:
+    """List the images of a set.
+
+    Where pairs come in folders (`ab`, `folders`), the sub-folders train, val and test, or train and one of the others,
+    are parts, not labels.  Raises DataError as `listing` and `partners` do.
+    """
+    images = listing(Path(data.folder or "").expanduser())
+    inputs: Listing | None = None
+    found: tuple[int, ...] = ()
+    if data.pairs == "folders":
+        inputs = listing(Path(data.input_folder or "").expanduser(), "data.input_folder")
+        found = partners(images, inputs)
+    if (
+        data.pairs not in ("ab", "folders")
+        or "train" not in images.classes
+        or not PARTS_SAID.issuperset(images.classes)
+    ):
+        return FolderSet(images, inputs, found, None)
+    said = tuple(images.classes[label] for label in images.labels)
+    return FolderSet(replace(images, labels=(0,) * len(said), classes=()), inputs, found, said)
+
+
+def partners(found: Listing, inputs: Listing) -> tuple[int, ...]:
+    """Find the input image of each image: the one in `inputs` that has its name, suffix aside.
+
+    Raises DataError that names files without a partner, or with two.
+    """
+    ours, theirs = _by_stem(found), _by_stem(inputs)
+    for having, lacking, place in ((ours, theirs, inputs.place), (theirs, ours, found.place)):
+        if alone := sorted(set(having) - set(lacking)):
+            raise DataError(f"{place}: pairs go by name, suffix aside, and it has no {_some(alone)}")
+    return tuple(theirs[stem] for stem in ours)
+
+
+def _by_stem(found: Listing) -> dict[str, int]:
+    stems = [os.path.splitext(name)[0] for name in found.names]
+    if twice := sorted(stem for stem, count in Counter(stems).items() if count > 1):
+        raise DataError(f"{found.place}: pairs go by name, suffix aside, and it has twice {_some(twice)}")
+    return {stem: index for index, stem in enumerate(stems)}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _is_image(name: str) -> bool:

@@ -99,7 +99,7 @@ def test_records_are_whole_and_go_through_json(tmp_path):
 
 def test_values_floors_and_reals_are_those_of_the_plain_functions(tmp_path):
     found = scores(tmp_path)
-    images, _ = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train")
+    images = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train").images
     net = RandomConv(1)
 
     def fitted(x):
@@ -137,7 +137,7 @@ def test_a_fresh_cache_a_second_call_and_one_metric_alone_give_the_same_numbers(
 
 
 def test_reals_score_better_than_noise_and_their_own_copy_is_at_zero(tmp_path):
-    images, _ = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train")
+    images = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train").images
     own = scores(tmp_path, images=images.clone(), fakes=80)
     noise = scores(tmp_path, images=fakes(80), fakes=80)
     assert own["fd"]["values"]["fd[random]"] < 1e-8
@@ -298,7 +298,7 @@ def test_fewer_images_than_features_have_a_distance(tmp_path):
 
 def test_labelled_sets_count_modes(tmp_path):
     digits = Data(name="digits", size=8)
-    images, _ = datasets.load(digits, tmp_path / "data", tmp_path / "cache").part("train")
+    images = datasets.load(digits, tmp_path / "data", tmp_path / "cache").part("train").images
     found = scores(tmp_path, metrics=("modes",), data=digits, images=images[:300], fakes=300)["modes"]
     assert set(found["values"]) == {"modes[classifier]", "reverse_kl[classifier]"}
     assert found["real"] == {"modes[classifier]": found["values"]["modes[classifier]"]}
@@ -313,7 +313,7 @@ def test_swd_takes_no_more_than_the_protocol_s_images(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.metrics.suite.IMAGES", 40)
     found = scores(tmp_path, metrics=("swd",))["swd"]
     assert (found["protocol"]["n_real"], found["protocol"]["n_fake"]) == (40, 40)
-    images, _ = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train")
+    images = datasets.load(FACES, tmp_path / "data", tmp_path / "cache").part("train").images
     drawn = images[draws.permutation(80, 0, "swd.reals", 0)[:40]]
     assert found["values"] == pytest.approx(swd(drawn, fakes()[:40]))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.norms import WITHIN_SAMPLE
+from bench.norms import WITHIN_SAMPLE, orthogonality
 from bench.objectives.heads import augmented, full, joined, make, shares_fakes, unmoved
-from bench.objectives.losses import LOSSES, d_hinge
-from bench.objectives.penalties import call, clip, gradient_penalty, r1_penalty
-from bench.objectives.phase import Batch, Logs, Nets, Phase
+from bench.objectives.losses import d_hinge, loss_named
+from bench.objectives.penalties import DIFFERENTIATES, NEEDS, call, clip, penalty_on
+from bench.objectives.phase import Batch, Images, Logs, Nets, Phase
 from bench.objectives.reconstruction import reconstruction
 from bench.schedule import d_updates
 from bench.setting import Setting
@@ -29,41 +29,32 @@ def conditions(setting: Setting) -> tuple[str, ...]:
 
 def d_phase(setting: Setting) -> Phase:
     """Minimise D's side of the loss, the penalty, and what rebuilding reals costs."""
-    adversarial = LOSSES[setting.loss]
+    adversarial = loss_named(setting.loss)
     penalty, bound = setting.penalty, setting.clip_value
-    one_pass = in_one_pass(setting)
     shared, rebuild = shares_fakes(setting), reconstruction(setting)
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        real, y, y_fake = batch["real"], batch.get("y"), batch.get("y_fake")
+        real, y_fake = batch["real"], batch.get("y_fake")
         with torch.no_grad(), unmoved(nets.G) if shared else contextlib.nullcontext():
             fake = make(nets.G, batch["z"], y_fake)
             fake = augmented(fake, batch.get("augment_fake"), setting)
             real = full(augmented(real, batch.get("augment_real"), setting))
-        if penalty == "r1":
-            real = real.detach().requires_grad_()
+        real, fake = leaves(setting, real, fake)
         logs: Logs = {}
-        if one_pass:
-            both = None if y is None or y_fake is None else torch.cat([y, y_fake])
-            r, f = call(nets.D, joined(real, fake), both).chunk(2)
-        elif rebuild is not None:
+        if rebuild is not None and not in_one_pass(setting):
             r, logs["reconstruction"] = rebuild(nets.D, real, batch["part"])
             f = call(nets.D, fake, y_fake)
         else:
-            r, f = call(nets.D, real, y), call(nets.D, fake, y_fake)
+            r, f = judged(setting, nets.D, real, fake, batch)
         if setting.hinge_jitter:
             total = d_hinge(r, f, batch["margin_real"], batch["margin_fake"])
         else:
             total = adversarial.d(r, f)
         logs |= {"loss_D": total, "logit_real": r.mean(), "logit_fake": f.mean()}
-        if "reconstruction" in logs:
-            total = total + logs["reconstruction"]
-        if penalty == "gp":
-            logs["penalty"] = setting.gp_weight * gradient_penalty(nets.D, real, full(fake), batch["gp_alpha"], y)
-        elif penalty == "r1":
-            logs["penalty"] = setting.r1_weight * r1_penalty(real, r)
-        if "penalty" in logs:
-            total = total + logs["penalty"]
+        logs |= bounds(setting, nets.D, real, full(fake), r, f, batch)
+        for name in ("reconstruction", "penalty", "drift", "orthogonal_D"):
+            if name in logs:
+                total = total + logs[name]
         return total, {name: value.detach() for name, value in logs.items()}
 
     return Phase(
@@ -71,7 +62,7 @@ def d_phase(setting: Setting) -> Phase:
         trains="D",
         needs=(
             *("real", "z", *conditions(setting)),
-            *(("gp_alpha",) if penalty == "gp" else ()),
+            *NEEDS.get(penalty, ()),
             *(("augment_real", "augment_fake") if setting.augment else ()),
             *(("margin_real", "margin_fake") if setting.hinge_jitter else ()),
             *(("part",) if rebuild is not None else ()),
@@ -84,32 +75,80 @@ def d_phase(setting: Setting) -> Phase:
 
 def g_phase(setting: Setting) -> Phase:
     """Minimise G's side of the loss."""
-    adversarial = LOSSES[setting.loss]
+    adversarial = loss_named(setting.loss)
+    compared = ("real", *conditions(setting)[:1], *(("augment_real",) if setting.augment else ()))
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
         y_fake = batch.get("y_fake")
         fake = augmented(make(nets.G, batch["z"], y_fake), batch.get("augment_fake"), setting)
-        total = adversarial.g(call(nets.D, fake, y_fake), None)
-        return total, {"loss_G": total.detach()}
+        if adversarial.g_reads_real:
+            real = full(augmented(batch["real"], batch.get("augment_real"), setting))
+            r, f = judged(setting, nets.D, real, fake, batch)
+            total = adversarial.g(f, r)
+        else:
+            total = adversarial.g(call(nets.D, fake, y_fake), None)
+        logs = {"loss_G": total}
+        if setting.g_weight == "orthogonal":
+            logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(nets.G)
+            total = total + logs["orthogonal_G"]
+        return total, {name: value.detach() for name, value in logs.items()}
 
     return Phase(
         name="G",
         trains="G",
-        needs=("z", *conditions(setting)[1:], *(("augment_fake",) if setting.augment else ())),
+        needs=(
+            *("z", *conditions(setting)[1:]),
+            *(("augment_fake",) if setting.augment else ()),
+            *(compared if adversarial.g_reads_real else ()),
+        ),
         times=lambda g_step: 1,
         loss=loss,
         stream="D" if shares_fakes(setting) else "",
     )
 
 
+def judged(setting: Setting, D: nn.Module, real: Tensor, fake: Images, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits of reals and of fakes, in one pass or in two."""
+    y, y_fake = batch.get("y"), batch.get("y_fake")
+    if not in_one_pass(setting):
+        return call(D, real, y), call(D, fake, y_fake)
+    both = None if y is None or y_fake is None else torch.cat([y, y_fake])
+    r, f = call(D, joined(real, fake), both).split([len(real), len(full(fake))])
+    return r, f
+
+
+def leaves(setting: Setting, real: Tensor, fake: Images) -> tuple[Tensor, Images]:
+    """Make reals or fakes leaves of the graph where the penalty differentiates their logits."""
+    asked = DIFFERENTIATES.get(setting.penalty, ())
+    if "real" in asked:
+        real = real.detach().requires_grad_()
+    if "fake" in asked:
+        leaf = full(fake).detach().requires_grad_()
+        fake = leaf if isinstance(fake, Tensor) else (leaf, fake[1])
+    return real, fake
+
+
+def bounds(setting: Setting, D: nn.Module, real: Tensor, fake: Tensor, r: Tensor, f: Tensor, batch: Batch) -> Logs:
+    """What keeps D in bounds, each with its weight: `penalty`, `drift` and `orthogonal_D`, where asked."""
+    added: Logs = {}
+    penalty = penalty_on(setting, D, {"real": real, "fake": fake}, {"real": r, "fake": f}, batch)
+    if penalty is not None:
+        added["penalty"] = penalty
+    if setting.drift:
+        added["drift"] = setting.drift * r.square().mean()  # Karras et al. 2018, appendix A.1
+    if setting.d_weight == "orthogonal":
+        added["orthogonal_D"] = setting.orthogonal_weight * orthogonality(D)
+    return added
+
+
 def in_one_pass(setting: Setting) -> bool:
     """Say whether reals and fakes go through D together.
 
-    Where no sample reads another it is the same mathematics and faster, but for R1, whose gradient is of the
-    reals alone, and for decoders, which rebuild reals alone.  A norm of the user's own may read the batch, so it is
-    asked nothing.
+    Where no sample reads another it is the same mathematics and faster, but for R1 and R2, whose gradients are of the
+    reals or the fakes alone, and for decoders, which rebuild reals alone.  A norm of the user's own may read the batch,
+    so it is asked nothing.
     """
     if setting.d_batching == "joint":
         return True
-    together = setting.penalty != "r1" and setting.decoders == "none"
+    together = setting.penalty not in DIFFERENTIATES and setting.decoders == "none"
     return setting.d_norm in WITHIN_SAMPLE and setting.mbstd == 0 and together

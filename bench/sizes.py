@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
 
 
 SIZES: dict[str, Sizes] = {
-    "mlp": Sizes(lambda size: size <= 64, "any up to 64", lambda size: size),
+    "mlp": Sizes(lambda size: size <= 64, "any up to 64", lambda size: 1),
     "dcgan": Sizes(
         lambda size: size == 28 or (size >= 16 and _power(size)),
         "28 and powers of two from 16",

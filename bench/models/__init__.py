@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from bench.draws import Chance
-from bench.models import dcgan, fastgan, progan, sndcgan
+from bench.models import conditions, dcgan, fastgan, mlp, progan, sndcgan
 from bench.models.progan import Growing
 from bench.models.weights import finish
 from bench.setting import Setting
 from bench.sizes import size_mistake
 
-FAMILIES = {"dcgan": dcgan, "fastgan": fastgan, "sndcgan": sndcgan, "progan": progan}
+FAMILIES = {"dcgan": dcgan, "fastgan": fastgan, "mlp": mlp, "sndcgan": sndcgan, "progan": progan}
 
 
 def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
@@ -28,8 +28,11 @@ def build(setting: Setting) -> tuple[nn.Module, nn.Module]:
     if mistake := size_mistake(setting.network, setting.data.size):
         raise ValueError(mistake)
     with torch.random.fork_rng(devices=[]):
-        G: nn.Module = family.generator(setting, channels)
-        D: nn.Module = family.discriminator(setting, channels)
+        joined = setting.model_copy(update={"z_dim": conditions.z_length(setting)})
+        shown = conditions.image_channels(setting, channels)
+        G: nn.Module = family.generator(joined, channels)
+        D: nn.Module = family.discriminator(setting, shown)
+        conditions.attach(G, D, setting, shown)
     for net, name, weight, gain in (
         (G, "G", setting.g_weight, True),
         (D, "D", setting.d_weight, setting.d_norm_affine),

@@ -5,13 +5,16 @@ A layer has the same name in every cell, so that it has the same first weights (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.chance import Noise
+from bench.models.conditions import Judge
+from bench.models.style import normalized_z, style_of
 from bench.norms import has_conv_bias, norm_at, normalized
 from bench.setting import Setting
 
@@ -157,70 +160,146 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Blocks in a row, skips between them, and an RGB layer: z [B, z_dim] → [B, C, R, R] in [-1, 1].
+    """Blocks in a row, skips between them, an RGB layer and its end: z [B, z_dim] → [B, C, R, R].
 
-    `blocks` maps the side of each hidden map to the block that makes it, `skips` the side of a map to the skip
-    that changes it after its block, with its source as in `skip_sources`.
+    `rungs` gives the side of each hidden map and the block that makes it, `skips` the side of a map to the skip that
+    changes it after its first block, with its source as in `skip_sources`.  `style` makes of (z, y) what norms read
+    that want z; without one they read z.
     """
 
     def __init__(
         self,
-        blocks: Mapping[int, Block],
+        rungs: Sequence[tuple[int, nn.Module]],
         rgb: nn.Module,
         skips: Mapping[int, nn.Module],
         sources: Mapping[int, int],
+        *,
+        output: nn.Module,
+        style: nn.Module | None = None,
+        z_normalized: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes = tuple(blocks)
+        self.sizes = tuple(size for size, _ in rungs)
         self.sources = dict(sources)
-        self.blocks = nn.ModuleList(blocks.values())
+        self.z_normalized = z_normalized
+        self.blocks = nn.ModuleList(block for _, block in rungs)
         self.rgb = rgb
         self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
+        self.style = style
+        self.output = output
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        image: Tensor = self.output(self.rgb(self.maps(z, y)[0]))
+        return image
+
+    def maps(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
+        """Make the last hidden map, and the first of each side."""
+        if self.z_normalized:
+            z = normalized_z(z)
+        style = z if self.style is None else self.style(z, y)
         h = z
         kept: dict[int, Tensor] = {}
         for size, block in zip(self.sizes, self.blocks, strict=True):
-            h = block(h, z, y)
-            if size in self.sources:
+            h = block(h, style, y)
+            if size in self.sources and size not in kept:
                 h = self.skips[str(size)](h, kept[self.sources[size]])
-            kept[size] = h
-        return torch.tanh(self.rgb(h))
+            kept.setdefault(size, h)
+        return h, kept
 
 
-class Discriminator(nn.Module):
+class Discriminator(Judge):
     """Blocks in a row, minibatch standard deviation where asked, and a logit: [B, C, R, R] → [B]."""
 
-    def __init__(self, blocks: Sequence[Block], mbstd: int | Literal["all"], logit: nn.Module) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], mbstd: int | Literal["all"], logit: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.mbstd = MinibatchStd(mbstd) if mbstd else nn.Identity()
         self.logit = logit
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def maps(self, x: Tensor, y: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, None, y)
-        return self.logit(self.mbstd(x)).flatten()
+        made: Tensor = self.mbstd(x)
+        return made
 
 
-def make_generator(
-    setting: Setting, sizes: Sequence[int], first: type[DenseMap] | type[DeconvMap], rgb: nn.Module
+class Row(NamedTuple):
+    """One hidden layer of G."""
+
+    size: int
+    """Side of its map."""
+    width: int
+    conv: Callable[[bool], nn.Module]
+    """bias → what makes the map."""
+
+
+def generator_of(
+    setting: Setting,
+    rows: Sequence[Row],
+    rgb: nn.Module,
+    *,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    output: Callable[[], nn.Module] = nn.Tanh,
+    linear_first: bool = False,
 ) -> Generator:
-    """Make a G of one block a size: `first` (z → map), then Tc4s2p1; the width halves where the size doubles."""
-    widths = {size: min(setting.max_width, setting.g_width * (sizes[-1] // size)) for size in sizes}
-    blocks: dict[int, Block] = {}
-    for i, size in enumerate(sizes):
-        name = setting.g_input_norm if i == 0 and setting.g_input_norm != "same" else setting.g_norm
-        path = f"G.blocks.{i}.norm"
-        norm = norm_at(setting, path, name, widths[size], size)
-        bias = has_conv_bias(setting, path, name)
-        conv: nn.Module
-        if i == 0:
-            conv = first(setting.z_dim, widths[size], size, bias)
-        else:
-            conv = nn.ConvTranspose2d(widths[sizes[i - 1]], widths[size], 4, 2, 1, bias=bias)
-        blocks[size] = Block(conv, norm, nn.ReLU(), setting.pixel_norm, setting.g_noise)
+    """Make a G of blocks in a row under the setting's factors.
+
+    `activation` and `output` are the family's own, which `activation` and `output` of the setting replace;
+    `linear_first`: its first layer has no activation.
+    """
+    rungs: list[tuple[int, int, nn.Module]] = []
+    chosen = ACTIVATIONS.get(setting.activation, activation)
+    for i, row in enumerate(rows):
+        name, path = input_norm(setting) if i == 0 else setting.g_norm, f"G.blocks.{i}.norm"
+        conv = row.conv(has_conv_bias(setting, path, name))
+        norm = norm_at(setting, path, name, row.width, row.size)
+        made = nn.Identity() if linear_first and i == 0 else chosen()
+        rungs.append((row.size, row.width, Block(conv, norm, made, setting.pixel_norm, setting.g_noise)))
+    return assembled(setting, rungs, rgb, output)
+
+
+def assembled(
+    setting: Setting,
+    rungs: Sequence[tuple[int, int, nn.Module]],
+    rgb: nn.Module,
+    output: Callable[[], nn.Module] = nn.Tanh,
+) -> Generator:
+    """Make a G of (side, width, block), with the skips, style and output of the setting."""
     skip = SKIPS[setting.sle]
-    sources = skip_sources(sizes) if skip else {}
-    skips = {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {}
-    return Generator(blocks, rgb, skips, sources)
+    widths: dict[int, int] = {}
+    for size, width, _ in rungs:
+        widths.setdefault(size, width)
+    sources = skip_sources(tuple(widths)) if skip else {}
+    return Generator(
+        [(size, block) for size, _, block in rungs],
+        rgb,
+        {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {},
+        sources,
+        output=OUTPUTS.get(setting.output, output)(),
+        style=style_of(setting, [block for _, _, block in rungs]),
+        z_normalized=setting.z_normalized,
+    )
+
+
+def input_norm(setting: Setting) -> str:
+    """Name the norm of G's first block."""
+    return setting.g_norm if setting.g_input_norm == "same" else setting.g_input_norm
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "lrelu": lambda: nn.LeakyReLU(0.2)}
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Identity}
+"""Of G, by the settings' words."""
+
+
+def doubling(
+    setting: Setting,
+    sizes: Sequence[int],
+    first: type[DenseMap] | type[DeconvMap],
+    up: Callable[[int, int, bool], nn.Module],
+) -> list[Row]:
+    """List one row a size: `first` (z → map), then `up` (inputs, width, bias); widths halve where sizes double."""
+    widths = [min(setting.max_width, setting.g_width * (sizes[-1] // size)) for size in sizes]
+    rows = [Row(sizes[0], widths[0], partial(first, setting.z_dim, widths[0], sizes[0]))]
+    for size, inputs, width in zip(sizes[1:], widths[:-1], widths[1:], strict=True):
+        rows.append(Row(size, width, partial(up, inputs, width)))
+    return rows

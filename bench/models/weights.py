@@ -18,11 +18,20 @@ from bench.models.chance import RandomLayer
 from bench.norms import AdaIN, EqualizedRate, OwnNorm, SelfModulatedBatchNorm, SpectralNorm, WeightNorm
 from bench.norms.weight import Layer, output_axis
 
-GAINS = {"rgb": 1.0, "small_rgb": 1.0, "logit": 1.0, "mix": 1.0, "gate": 1.0, "kernels": 1.0, "affine": 0.2}
+GAINS = {
+    **dict.fromkeys(("rgb", "small_rgb", "logit", "mix", "gate", "kernels"), 1.0),
+    **dict.fromkeys(("first", "stem", "shortcut"), 1.0),  # of ResNets: a norm or a sum follows
+    **dict.fromkeys(("aux", "embed"), 1.0),
+    "affine": 0.2,
+}
 """Gain of the layers, by last name, that no ReLU follows; of all others it is sqrt(2).
 
 An `affine` (A of AdaIN) is small: 0.2 is the spread of A z that N(0, 0.02) gives at z_dim 100.
 """
+RESIDUAL = ("conv1", "conv2")
+"""Last names of the convs on a residual branch."""
+UNIFORM = {"G": 0.05, "D": 0.005}
+"""Bounds of `init: uniform` (goodfeli/adversarial mnist.yaml: irange)."""
 
 
 def finish(
@@ -45,7 +54,7 @@ def finish(
         elif isinstance(getattr(module, "weight", None), nn.Parameter):
             _draw_gain(module, address, seed, init)
     for path, module in _own_modules(net):
-        if isinstance(module, (AdaIN, SelfModulatedBatchNorm)):
+        if isinstance(module, (AdaIN, SelfModulatedBatchNorm)) and isinstance(module.affine, nn.Linear):
             with torch.no_grad():
                 module.affine.bias.copy_(torch.tensor([1.0, 0.0]).repeat_interleave(module.affine.out_features // 2))
         if isinstance(module, Layer):
@@ -78,12 +87,12 @@ def _draw_layer(layer: Layer, address: str, seed: int, init: str, equalized: boo
     shape = layer.weight.shape
     if equalized:
         drawn = draws.normal(shape, seed, "init", f"{address}.weight")
-    elif init == "he":
+    elif init == "he" or ".style." in address:
         drawn = draws.normal(shape, seed, "init", f"{address}.weight") * _he_std(layer, address)
     elif init == "normal002" or address.endswith(".affine"):
         drawn = draws.normal(shape, seed, "init", f"{address}.weight") * 0.02
     else:
-        bound = math.sqrt(3) * _mean_fan_std(layer, gain_of(address))
+        bound = _uniform_bound(layer, address, init)
         drawn = draws.uniform(shape, seed, "init", f"{address}.weight", -bound, bound)
     layer.weight.copy_(drawn)
     if layer.bias is not None:
@@ -91,19 +100,28 @@ def _draw_layer(layer: Layer, address: str, seed: int, init: str, equalized: boo
 
 
 def _he_std(layer: Layer, address: str) -> float:
-    """Return gain / sqrt(fan_in); a layer may bring a gain of its own (ProGAN's dense layer)."""
-    return float(getattr(layer, "gain", gain_of(address))) / math.sqrt(fan_in(layer))
+    """Return gain / sqrt(fan_in)."""
+    return gain_of(address) / math.sqrt(fan_in(layer))
 
 
-def _mean_fan_std(layer: Layer, gain: float) -> float:
+def _uniform_bound(layer: Layer, address: str, init: str) -> float:
+    if init == "uniform":
+        return UNIFORM[address[0]]
+    if init == "glorot":
+        gain = math.sqrt(2) if address.rpartition(".")[2] in RESIDUAL else 1.0
+        return math.sqrt(3) * _mean_fan_std(layer, gain, strided=False)
+    return math.sqrt(3) * _mean_fan_std(layer, gain_of(address), strided=True)
+
+
+def _mean_fan_std(layer: Layer, gain: float, *, strided: bool) -> float:
     """Return gain * sqrt(2 / (fan_in + fan_out)): Glorot's at gain 1 and, at sqrt(2), what WGAN-GP's code calls He.
 
-    There a stride of s divides by s^2 the fan on the side of the larger map.
+    `strided`: there a stride of s divides by s^2 the fan on the side of the larger map.
     """
     if isinstance(layer, nn.Linear):
         into, out = float(layer.in_features), float(layer.out_features)
     else:
-        taps, skipped = math.prod(layer.kernel_size), math.prod(layer.stride)
+        taps, skipped = math.prod(layer.kernel_size), math.prod(layer.stride) if strided else 1
         into, out = float(layer.in_channels * taps), float(layer.out_channels * taps)
         if isinstance(layer, nn.ConvTranspose2d):
             into /= skipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -34,18 +34,34 @@ class InstanceNorm(nn.Module):
         return _instance_norm(x, self.weight[None], self.bias[None])
 
 
+class ImageStyle(nn.Module):
+    """(scale, shift) [B, 2 · channels] of a norm at maps of this side, out of a style image's, by (channels, side)."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.site = (channels, side)
+
+    def forward(self, styles: Mapping[tuple[int, int], Tensor]) -> Tensor:
+        return styles[self.site]
+
+
+def _affine(channels: int, z_dim: int, image_side: int | None) -> nn.Module:
+    return nn.Linear(z_dim, 2 * channels) if image_side is None else ImageStyle(channels, image_side)
+
+
 class AdaIN(nn.Module):
     """Adaptive instance norm: scale(z) (x - mean_bc) / sqrt(var_bc + eps) + shift(z).
 
     Huang & Belongie 2017, eq. 8, with the style read as Kwak & Ko 2020 use it: (scale, shift) = A z + b, one A
-    per normalized layer.  A starts small, b at scale 1 and shift 0; the scale is unconstrained.
+    per normalized layer.  A starts small, b at scale 1 and shift 0; the scale is unconstrained.  For z may stand a
+    mapping of z.  With `image_side`, scale and shift are a style image's, and nothing is learned here.
     """
 
     wants_z = True
 
-    def __init__(self, channels: int, z_dim: int) -> None:
+    def __init__(self, channels: int, z_dim: int, *, image_side: int | None = None) -> None:
         super().__init__()
-        self.affine = nn.Linear(z_dim, 2 * channels)
+        self.affine = _affine(channels, z_dim, image_side)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return _instance_norm(x, *self.affine(z).chunk(2, dim=1))
@@ -60,10 +76,18 @@ class SelfModulatedBatchNorm(nn.Module):
 
     wants_z = True
 
-    def __init__(self, channels: int, z_dim: int, *, eps: float = EPS, momentum: float = 0.1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        z_dim: int,
+        *,
+        image_side: int | None = None,
+        eps: float = EPS,
+        momentum: float = 0.1,
+    ) -> None:
         super().__init__()
         self.statistics = nn.BatchNorm2d(channels, eps=eps, momentum=momentum, affine=False)
-        self.affine = nn.Linear(z_dim, 2 * channels)
+        self.affine = _affine(channels, z_dim, image_side)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         scale, shift = self.affine(z).chunk(2, dim=1)
@@ -125,6 +149,8 @@ class Place(NamedTuple):
     """Of batch norm."""
     momentum: float = 0.1
     """Of batch norm's running statistics, as torch counts it."""
+    image_side: int | None = None
+    """Side of the map, where the style is a style image's."""
 
 
 def _batch_norm(place: Place) -> nn.Module:
@@ -149,9 +175,9 @@ STATIC: dict[str, Callable[[Place], nn.Module]] = {
 
 G_NORMS: dict[str, Callable[[Place], nn.Module]] = {
     **STATIC,
-    "adain": lambda place: AdaIN(place.channels, place.z_dim or 0),
+    "adain": lambda place: AdaIN(place.channels, place.z_dim or 0, image_side=place.image_side),
     "selfmod_bn": lambda place: SelfModulatedBatchNorm(
-        place.channels, place.z_dim or 0, eps=place.eps, momentum=place.momentum
+        place.channels, place.z_dim or 0, image_side=place.image_side, eps=place.eps, momentum=place.momentum
     ),
     "cbn": _conditional,
 }
@@ -170,11 +196,12 @@ def activation_norm(
     affine: bool = True,
     eps: float = EPS,
     momentum: float = 0.1,
+    image_style: bool = False,
 ) -> nn.Module:
     """Make the norm `name` for maps [B, channels, size, size]; `z_dim` is None in D.
 
     `seed` is used by a norm of the user's own alone; the others get their weights from `models.build`.  `affine`,
-    `eps` and `momentum` as in `Place`.
+    `eps` and `momentum` as in `Place`.  `image_style`: AdaIN and self-modulation read a style image.
     Raises NormError for a norm that cannot be made, and for instance statistics of a single pixel.
     """
     if name in ("in", "adain") and size == 1:
@@ -184,7 +211,7 @@ def activation_norm(
     norms = STATIC if z_dim is None else G_NORMS
     if name not in norms:
         raise NormError(f"{name} is no norm of {'D' if z_dim is None else 'G'}")
-    return norms[name](Place(channels, z_dim, classes, affine, eps, momentum))
+    return norms[name](Place(channels, z_dim, classes, affine, eps, momentum, size if image_style else None))
 
 
 def norm_at(setting: Setting, path: str, name: str, channels: int, size: int) -> nn.Module:
@@ -203,6 +230,7 @@ def norm_at(setting: Setting, path: str, name: str, channels: int, size: int) ->
         affine=in_g or setting.d_norm_affine,
         eps=setting.bn_eps,
         momentum=setting.bn_momentum,
+        image_style=in_g and setting.style_source == "image",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import bench
 
 ROOT = Path(bench.__file__).parent
-COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score"}
+COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score", "bench.latent"}
 PLANNING = ["run", "status", "clean", "study", "design", "setting", "rules", "recipes", "store", "protocol", "launch"]
 
 

@@ -36,7 +36,7 @@ from bench.store import RunFolder, Store, StoreError, now, publish, publish_json
 from bench.train import Outcome, train
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
-BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError, MetricError)
+BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError, MetricError, own_modules.OwnModuleError)
 
 
 def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = None) -> int:

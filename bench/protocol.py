@@ -6,17 +6,14 @@ metric's version.  Whatever else changes, the score stands.  This module imports
 
 from __future__ import annotations
 
-import hashlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
+from bench import own_modules
 from bench.knobs import OwnName
 from bench.setting import Data, PositiveInt, Strict, digest
 
@@ -204,7 +201,7 @@ def requests(
     """List the scores that `metrics` ask of one snapshot.
 
     With `extractor: inception`, `fd` is `fid`, once.  Raises KeyError for a name that is not in `METRICS` and
-    ModuleNotFoundError when an extractor of the user's own cannot be located (it is not imported).
+    OwnModuleError when an extractor of the user's own cannot be located (it is not imported).
     """
     reference = reference_set(data, evaluate.part, source.channels)
     extractor = resolve_extractor(evaluate.extractor, len(source.classes))
@@ -230,26 +227,7 @@ def _metric_settings(name: str, evaluate: Evaluate, extractor: str) -> dict[str,
     if name == "fid" or "extractor" in settings:
         settings["extractor"] = extractor
         if ":" in extractor:
-            settings["extractor_source"] = source_hash(extractor)
+            settings["extractor_source"] = own_modules.source_hash(extractor)
         if extractor == "inception":
             settings["resize"] = said["resize"]
     return settings
-
-
-def source_hash(own: str) -> str:
-    """Hash the source file of `pkg.module:Name` without importing it.
-
-    Raises ModuleNotFoundError when there is no such file on `sys.path` or in the working directory.
-    """
-    module = own.partition(":")[0]
-    places: Sequence[str] | None = [str(Path.cwd()), *sys.path]
-    origin = None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), list(places or ()))
-        if spec is None:
-            raise ModuleNotFoundError(f"{own}: there is no module {'.'.join(parts[: depth + 1])!r}")
-        origin, places = spec.origin, spec.submodule_search_locations
-    if origin is None or not Path(origin).is_file():
-        raise ModuleNotFoundError(f"{own}: {module!r} has no source file")
-    return hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16]

@@ -26,6 +26,7 @@ from bench.folders import DataError
 from bench.metrics.failure import MetricError
 from bench.metrics.inception import locate
 from bench.metrics.suite import Side
+from bench.own_modules import OwnModuleError
 from bench.picture_sets import PictureSet
 from bench.reals import ReferenceSet
 from bench.setting import Data
@@ -127,7 +128,7 @@ def _scores(
         )
         data = Data(name="folder", size=size, channels=1 if channels == 1 else 3, fingerprint=real.fingerprint)
         requests = protocol.requests(asked, settings, data, fake.fingerprint, "", _Shape(channels))
-    except (ValidationError, ModuleNotFoundError) as error:
+    except (ValidationError, OwnModuleError) as error:
         raise DataError(_plainly(error)) from error
     said = {**protocol.reference_set(data, "all"), "resize_filter": picture_sets.FILTER if given.size else None}
     passes = bar.add_task("features", total=None)
@@ -160,7 +161,7 @@ def _record(request: protocol.Request, reals: ReferenceSet, side: Side, images: 
 
 def _plainly(error: Exception) -> str:
     if not isinstance(error, ValidationError):
-        return str(error)
+        return f"--extractor: {error}"
     return "; ".join(f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
 
 

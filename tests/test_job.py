@@ -13,6 +13,7 @@ import torch
 from bench import job, own_modules
 from bench.keeper import Heartbeat, RunKeeper, Stop
 from bench.orders import Orders
+from bench.protocol import Evaluate
 from bench.store import RunFolder, read_json, read_rows
 
 LONG = {"train__g_steps": 120, "g_width": 8, "d_width": 8, "train__batch": 8}
@@ -179,6 +180,15 @@ def test_a_module_edited_since_the_plan_is_refused(make_run, tmp_path, monkeypat
     assert job.run(folder, Orders.read(orders), stop=Stop()) == 2
     assert "its source has changed" in folder.state().cause
     assert not folder.trained.exists()
+
+
+def test_an_extractor_that_is_gone_is_bad_input(make_run, capfd):
+    folder, orders = make_run(metrics=("fd",), evaluate=Evaluate(fakes=8, extractor="gone_lab.nets:Net"))
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 2
+    assert "there is no module gone_lab" in folder.state().cause
+    said = capfd.readouterr().err
+    assert "there is no module gone_lab" in said
+    assert "Traceback" not in said
 
 
 def test_an_edited_setting_is_refused(make_run, capfd):

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from bench.protocol import METRICS, Evaluate, count_label, measure, requests, resolve_extractor, source_hash
+from bench import own_modules
+from bench.protocol import METRICS, Evaluate, count_label, measure, requests, resolve_extractor
 from bench.setting import Data
 
 GREY = SimpleNamespace(channels=1, classes=())
@@ -96,14 +97,14 @@ def test_an_extractor_of_one_s_own_is_hashed_and_not_imported(tmp_path, monkeypa
     source = tmp_path / "lab" / "nets.py"
     source.write_text("class Net: ...")
     monkeypatch.syspath_prepend(str(tmp_path))
-    first = source_hash("lab.nets:Net")
+    first = own_modules.source_hash("lab.nets:Net")
     asked = Evaluate(extractor="lab.nets:Net")
     before = ids(asked)
     source.write_text("class Net: pass")
-    assert source_hash("lab.nets:Net") != first
+    assert own_modules.source_hash("lab.nets:Net") != first
     assert {name for name in ALL if before[name] != ids(asked)[name]} == FEATURES
-    with pytest.raises(ModuleNotFoundError, match=r"lab\.nothing"):
-        source_hash("lab.nothing:Net")
+    with pytest.raises(own_modules.OwnModuleError, match=r"lab\.nothing"):
+        ids(Evaluate(extractor="lab.nothing:Net"))
 
 
 @pytest.mark.parametrize("wrong", [{"fakes": 1}, {"extractor": "dino"}, {"fakess": 3}, {"batch": 0}, {"seed": -1}])

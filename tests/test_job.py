@@ -185,7 +185,7 @@ def test_a_module_edited_since_the_plan_is_refused(make_run, tmp_path, monkeypat
 def test_an_extractor_that_is_gone_is_bad_input(make_run, capfd):
     folder, orders = make_run(metrics=("fd",), evaluate=Evaluate(fakes=8, extractor="gone_lab.nets:Net"))
     assert job.run(folder, Orders.read(orders), stop=Stop()) == 2
-    assert "there is no module gone_lab" in folder.state().cause
+    assert folder.reason(1).startswith("there is no module gone_lab")
     said = capfd.readouterr().err
     assert "there is no module gone_lab" in said
     assert "Traceback" not in said

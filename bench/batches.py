@@ -18,7 +18,7 @@ from bench.labelled import labelled, pool_indices, unlabelled
 from bench.models.fastgan import LOGITS
 from bench.objectives import Phase
 from bench.objectives.augment import DRAWN
-from bench.schedule import Stage, stage
+from bench.schedule import Stage, d_updates_before, stage
 from bench.setting import Setting
 
 
@@ -26,12 +26,12 @@ class Batches:
     """Draws the batch of each update.  By name:
 
     real      reals [B, C, R, R] in [-1, 1]: positions B·index onwards of the seeded order, at the stage's size
-    y         their labels, int64 [B]
+    y         their labels, int64 [B]; of pairs, their inputs [B, C_in, R, R], mirrored and cropped as they are
     labelled      reals of the label budget, in a seeded order of their own
     y_labelled    their labels, int64 [B]
     unlabelled    reals outside the budget (of the whole part, where all are labelled), likewise
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
-    y_fake    labels of the fakes, int64 [B], every class as likely
+    y_fake    labels of the fakes, int64 [B], every class as likely; of pairs, the same as y
     gp_alpha  [B, 1, 1, 1] in [0, 1)
     dragan_noise  [B, C, R, R] in [0, 1)
     augment_real, augment_fake  what DiffAugment draws for each image, [B, 7] in [0, 1)
@@ -73,18 +73,32 @@ class Batches:
         position = self.stage.position(index)
         return indices_at(n, position, self.stage.batch, self.setting.seed).to(self.device)
 
-    def _shown(self, positions: Tensor, stream: str, index: int) -> Tensor:
-        """Images at these positions as D sees them, each mirrored or not by a coin of (seed, stream, index)."""
-        images = to_float(self.part.images[positions])
+    def _pair(self, phase: Phase, index: int) -> int:
+        """Number of the D update whose reals a phase is shown: of pairs, G's update is given D's last."""
+        if self.part.inputs is None or phase.trains != "G":
+            return index
+        return d_updates_before(self.setting.train, index + 1) - 1
+
+    def _shown(self, positions: Tensor, stream: str, index: int, of: Tensor | None = None) -> Tensor:
+        """Images at these positions as D sees them, each cropped and mirrored by draws of (seed, stream, index)."""
+        images = (self.part.images if of is None else of)[positions]
+        if room := images.shape[-1] - self.setting.data.size:
+            unit = draws.uniform((2, len(images)), self.setting.seed, f"crop_{stream}", index, device=self.device)
+            images = crops(images, unit.mul(room + 1).long().clamp_(max=room), self.setting.data.size)
+        images = to_float(images)
         if self.setting.data.mirror:
             coins = draws.uniform((len(images), 1, 1, 1), self.setting.seed, stream, index, device=self.device)
             images = torch.where(coins < 0.5, images.flip(3), images)
         return at_stage(images, self.stage).contiguous(memory_format=torch.channels_last)
 
     def _real(self, phase: Phase, index: int) -> Tensor:
+        index = self._pair(phase, index)
         return self._shown(self._chosen(index), "mirror", index)
 
     def _y(self, phase: Phase, index: int) -> Tensor:
+        index = self._pair(phase, index)
+        if self.part.inputs is not None:
+            return self._shown(self._chosen(index), "mirror", index, self.part.inputs)
         return self.part.labels[self._chosen(index)]
 
     def _of_pool(self, pool: Tensor, stream: str, index: int) -> Tensor:
@@ -113,6 +127,8 @@ class Batches:
         return draw_z(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)
 
     def _y_fake(self, phase: Phase, index: int) -> Tensor:
+        if self.part.inputs is not None:
+            return self._y(phase, index)
         stream = f"y_{phase.stream or phase.name}"
         return draw_labels(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)
 
@@ -140,6 +156,14 @@ class Batches:
     def _part(self, phase: Phase, index: int) -> Tensor:
         drawn = draws.uniform((self.stage.batch,), self.setting.seed, "part", index, device=self.device)
         return drawn.mul(4).long().clamp_(max=3)
+
+
+def crops(images: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Cut a square out of each image [B, C, S, S] at its corner (top, left), corners int64 [2, B]."""
+    taken = torch.arange(size, device=images.device)
+    rows, columns = (corner[:, None] + taken for corner in corners)
+    batch, channel = (torch.arange(n, device=images.device) for n in images.shape[:2])
+    return images[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def at_stage(images: Tensor, now: Stage) -> Tensor:

@@ -7,7 +7,7 @@ iterations on the way, in G too while it makes fakes for D, as the papers' codes
 
 from __future__ import annotations
 
-from bench.objectives import adversarial
+from bench.objectives import adversarial, classes, pairs
 from bench.objectives.phase import Batch, Logs, Nets, Phase
 from bench.setting import Setting
 
@@ -18,6 +18,15 @@ def phases(setting: Setting) -> list[Phase]:
     """Return what one G update consists of: for most GANs, D `n_critic` times, then G once.
 
     Logs: loss_D and loss_G without penalty (so -loss_D is the Wasserstein estimate), penalty as it is added to loss_D,
-    logit_real and logit_fake as means.
+    logit_real and logit_fake as means.  SGAN has three D phases; a supervised run is one phase, and no G is trained.
     """
-    return adversarial.phases(setting)
+    if setting.data.pairs != "none":
+        return pairs.phases(setting)
+    if setting.objective == "supervised":
+        return [classes.labelled_phase(setting)]
+    if setting.condition == "sgan":
+        return classes.sgan_phases(setting)
+    made = adversarial.phases(setting)
+    if setting.g_loss == "feature_matching":
+        made = classes.matching_features(made, "real")
+    return classes.with_classes(made, setting) if setting.condition == "acgan" else made

@@ -23,8 +23,8 @@ def phases(setting: Setting) -> list[Phase]:
 
 
 def conditions(setting: Setting) -> tuple[str, ...]:
-    """Name the tensors of a batch that condition reals and fakes."""
-    return ("y", "y_fake") if setting.gives_labels else ()
+    """Name the tensors of a batch that condition reals and fakes: labels, or the inputs of pairs."""
+    return ("y", "y_fake") if setting.gives_labels or setting.data.pairs != "none" else ()
 
 
 def d_phase(setting: Setting) -> Phase:
@@ -55,7 +55,7 @@ def d_phase(setting: Setting) -> Phase:
         for name in ("reconstruction", "penalty", "drift", "orthogonal_D"):
             if name in logs:
                 total = total + logs[name]
-        return total, {name: value.detach() for name, value in logs.items()}
+        return setting.d_loss_weight * total, {name: value.detach() for name, value in logs.items()}
 
     return Phase(
         name="D",
@@ -79,14 +79,7 @@ def g_phase(setting: Setting) -> Phase:
     compared = ("real", *conditions(setting)[:1], *(("augment_real",) if setting.augment else ()))
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        y_fake = batch.get("y_fake")
-        fake = augmented(make(nets.G, batch["z"], y_fake), batch.get("augment_fake"), setting)
-        if adversarial.g_reads_real:
-            real = full(augmented(batch["real"], batch.get("augment_real"), setting))
-            r, f = judged(setting, nets.D, real, fake, batch)
-            total = adversarial.g(f, r)
-        else:
-            total = adversarial.g(call(nets.D, fake, y_fake), None)
+        total = g_side(setting, nets, make(nets.G, batch["z"], batch.get("y_fake")), batch)
         logs = {"loss_G": total}
         if setting.g_weight == "orthogonal":
             logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(nets.G)
@@ -105,6 +98,17 @@ def g_phase(setting: Setting) -> Phase:
         loss=loss,
         stream="D" if shares_fakes(setting) else "",
     )
+
+
+def g_side(setting: Setting, nets: Nets, made: Images, batch: Batch) -> Tensor:
+    """G's side of the loss on what it made, in D's eyes."""
+    adversarial = loss_named(setting.loss)
+    fake = augmented(made, batch.get("augment_fake"), setting)
+    if not adversarial.g_reads_real:
+        return adversarial.g(call(nets.D, fake, batch.get("y_fake")), None)
+    real = full(augmented(batch["real"], batch.get("augment_real"), setting))
+    r, f = judged(setting, nets.D, real, fake, batch)
+    return adversarial.g(f, r)
 
 
 def judged(setting: Setting, D: nn.Module, real: Tensor, fake: Images, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -45,10 +45,10 @@ def augmented(images: Images, drawn: Tensor | None, setting: Setting) -> Images:
 
 
 def shares_fakes(setting: Setting) -> bool:
-    """Say whether G's update is shown the very fakes of D's, as FastGAN's code has it: of as many, one to one."""
+    """Say whether G's update is shown the very fakes of D's, as FastGAN's and pix2pix's codes have it: one to one."""
     train = setting.train
     one_to_one = train.n_critic == 1 and not train.critic_warmup and train.g_batch in (None, train.batch)
-    return setting.network == "fastgan" and one_to_one
+    return (setting.network == "fastgan" or setting.data.pairs != "none") and one_to_one
 
 
 @contextlib.contextmanager

@@ -15,20 +15,30 @@ that size too: theirs sees a gradient 2^k times as small, k levels below the ful
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import schedule
-from bench.models.layers import SKIPS, Block, DenseMap, FlatDense, MinibatchStd, skip_sources
+from bench.models.conditions import Judge
+from bench.models.layers import (
+    ACTIVATIONS,
+    OUTPUTS,
+    SKIPS,
+    Block,
+    DeconvMap,
+    FlatDense,
+    MinibatchStd,
+    input_norm,
+    skip_sources,
+)
 from bench.models.minibatch import MinibatchDiscrimination
+from bench.models.style import normalized_z, style_of
 from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
-
-ACTIVATIONS = {"family": lambda: nn.LeakyReLU(0.2), "lrelu": lambda: nn.LeakyReLU(0.2), "relu": nn.ReLU}
 
 
 def double(x: Tensor) -> Tensor:
@@ -71,12 +81,6 @@ class Growing(nn.Module):
 # G.
 
 
-class InputMap(DenseMap):
-    """z → 4x4: the dense layer, whose gain the released code divides by four."""
-
-    gain = math.sqrt(2) / 4
-
-
 class GLevel(nn.Module):
     """A level of G: two blocks, the first after doubling but at 4x4, and an RGB layer where one is needed."""
 
@@ -96,23 +100,35 @@ class GLevel(nn.Module):
 class Generator(Growing):
     """z [B, z_dim] → [B, C, S, S] for the stage's size S, linear or in [-1, 1].
 
-    While a level fades in: lerp(doubled RGB of the level below, its own RGB, fade).  `skips` as in
-    `bench.models.layers.Generator`.
+    While a level fades in: lerp(doubled RGB of the level below, its own RGB, fade).  `skips`, `sources`, `style`,
+    `output` and `z_normalized` as in `bench.models.layers.Generator`.
     """
 
     def __init__(
-        self, levels: Mapping[int, GLevel], skips: Mapping[int, nn.Module], sources: Mapping[int, int], tanh: bool
+        self,
+        levels: Mapping[int, GLevel],
+        skips: Mapping[int, nn.Module],
+        sources: Mapping[int, int],
+        *,
+        output: nn.Module,
+        style: nn.Module | None,
+        z_normalized: bool,
     ) -> None:
         super().__init__(max(levels))
-        self.sizes, self.sources, self.tanh = tuple(levels), dict(sources), tanh
+        self.sizes, self.sources, self.z_normalized = tuple(levels), dict(sources), z_normalized
         self.levels = nn.ModuleList(levels.values())
         self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
+        self.style = style
+        self.output = output
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.z_normalized:
+            z = normalized_z(z)
+        style = z if self.style is None else self.style(z, y)
         maps: dict[int, Tensor] = {}
         h = z
         for size, level in zip(self.sizes, self.levels, strict=True):
-            h = level(h, z, y)
+            h = level(h, style, y)
             if size in self.sources:
                 h = self.skips[str(size)](h, maps[self.sources[size]])
             maps[size] = h
@@ -122,7 +138,8 @@ class Generator(Growing):
         if self.fade < 1:
             below = self.size // 2
             image = torch.lerp(double(self._rgb(below)(maps[below])), image, self.fade)
-        return torch.tanh(image) if self.tanh else image
+        made: Tensor = self.output(image)
+        return made
 
     def _rgb(self, size: int) -> nn.Module:
         rgb: nn.Module = self.levels[self.sizes.index(size)].rgb
@@ -140,23 +157,30 @@ def generator(setting: Setting, channels: int) -> Generator:
     skip = SKIPS[setting.sle]
     sources = skip_sources(sizes) if skip else {}
     skips = {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {}
-    return Generator(levels, skips, sources, tanh=setting.output == "tanh")
+    return Generator(
+        levels,
+        skips,
+        sources,
+        output=OUTPUTS.get(setting.output, nn.Identity)(),
+        style=style_of(setting, [block for level in levels.values() for block in level.blocks]),
+        z_normalized=setting.z_normalized,
+    )
 
 
 def _g_block(setting: Setting, level: int, j: int, size: int, widths: Mapping[int, int]) -> Block:
     """Make block j (0 or 1) of a level of G."""
-    name = setting.g_norm
-    if level == j == 0 and setting.g_input_norm != "same":
-        name = setting.g_input_norm
+    name = input_norm(setting) if level == j == 0 else setting.g_norm
     path = f"G.levels.{level}.blocks.{j}.norm"
     bias = has_conv_bias(setting, path, name)
     conv: nn.Module
     if level == j == 0:
-        conv = InputMap(setting.z_dim, widths[size], size, bias)
+        # As a transposed conv its fan-in is 16 z_dim: the gain sqrt(2) / 4 of the dense layer in the TensorFlow code.
+        conv = DeconvMap(setting.z_dim, widths[size], size, bias)
     else:
         conv = nn.Conv2d(widths[size if j else size // 2] if level else widths[size], widths[size], 3, 1, 1, bias=bias)
     norm = norm_at(setting, path, name, widths[size], size)
-    return Block(conv, norm, ACTIVATIONS[setting.activation](), setting.pixel_norm, setting.g_noise)
+    activation = ACTIVATIONS.get(setting.activation, partial(nn.LeakyReLU, 0.2))
+    return Block(conv, norm, activation(), setting.pixel_norm, setting.g_noise)
 
 
 def _sizes(setting: Setting) -> list[int]:
@@ -182,45 +206,43 @@ class DLevel(nn.Module):
         return halve(h)
 
 
-class Head(nn.Module):
-    """The 4x4 level of D, to the logit; both ways of comparing a batch stand here."""
+class Smallest(nn.Module):
+    """The 4x4 level of D, to a vector [B, F, 1, 1]; both ways of comparing the images of a batch stand here."""
 
     def __init__(
-        self,
-        from_rgb: Block | None,
-        mbstd: nn.Module,
-        blocks: Sequence[Block],
-        mbdiscrimination: nn.Module,
-        logit: nn.Module,
+        self, from_rgb: Block | None, mbstd: nn.Module, blocks: Sequence[Block], mbdiscrimination: nn.Module
     ) -> None:
         super().__init__()
         self.from_rgb = from_rgb
         self.mbstd = mbstd
         self.blocks = nn.ModuleList(blocks)
         self.mbdiscrimination = mbdiscrimination
-        self.logit = logit
 
     def forward(self, h: Tensor) -> Tensor:
         h = self.mbstd(h)
         for block in self.blocks:
             h = block(h)
-        return self.logit(self.mbdiscrimination(h)).flatten()
+        compared: Tensor = self.mbdiscrimination(h)
+        return compared
 
 
-class Discriminator(Growing):
-    """[B, C, S, S] → [B], S the stage's size.
+class Discriminator(Growing, Judge):
+    """[B, C, S, S] → [B], S the stage's size; larger images are brought to it by box filter.
 
     While a level fades in, what it makes is lerp(RGB of the halved image at the level below, its own, fade).
     `levels` maps the side of the maps that a level reads to it, 4 upwards.
     """
 
-    def __init__(self, levels: Mapping[int, DLevel | Head]) -> None:
+    def __init__(self, levels: Mapping[int, DLevel | Smallest], logit: nn.Module) -> None:
         super().__init__(max(levels))
         self.sizes = tuple(levels)
         self.levels = nn.ModuleList(levels.values())
+        self.logit = logit
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def maps(self, x: Tensor, y: Tensor | None) -> Tensor:
         top = self.sizes.index(self.size)
+        if x.shape[-1] > self.size:
+            x = F.avg_pool2d(x, x.shape[-1] // self.size)
         h = self.levels[top].from_rgb(x)
         if self.fade < 1:
             h = torch.lerp(self.levels[top - 1].from_rgb(halve(x)), self.levels[top](h), self.fade)
@@ -247,17 +269,16 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         return Block(conv, norm_at(setting, path, name, width, side), nn.LeakyReLU(0.2))
 
     appended, kernels = int(bool(setting.mbstd)), setting.mbdiscrimination
-    levels: dict[int, DLevel | Head] = {
-        4: Head(
+    levels: dict[int, DLevel | Smallest] = {
+        4: Smallest(
             from_rgb(4),
             MinibatchStd(setting.mbstd) if setting.mbstd else nn.Identity(),
             [block(0, 0, widths[4] + appended, widths[4], 4), block(0, 1, widths[4], widths[2], 1, 4)],
             MinibatchDiscrimination(widths[2], kernels) if kernels else nn.Identity(),
-            FlatDense(widths[2] + kernels, 1),
         )
     }
     for i, size in enumerate(sizes[1:], 1):
         wide, narrow = widths[size // 2], widths[size]
         convs = [block(i, 0, narrow, narrow, size), block(i, 1, narrow, wide, size)]
         levels[size] = DLevel(from_rgb(size), convs)
-    return Discriminator(levels)
+    return Discriminator(levels, FlatDense(widths[2] + kernels, 1))

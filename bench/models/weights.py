@@ -35,13 +35,21 @@ UNIFORM = {"G": 0.05, "D": 0.005}
 
 
 def finish(
-    net: nn.Module, name: str, *, seed: int, init: str, equalized: bool, weight: str, weight_gain: bool = True
+    net: nn.Module,
+    name: str,
+    *,
+    seed: int,
+    init: str,
+    equalized: bool,
+    weight: str,
+    weight_gain: bool = True,
+    keep: bool = False,
 ) -> None:
     """Draw all weights of `net` and lay weight norms over them.
 
     `name` is "G" or "D": the first weight's address is (seed, "init", "G.blocks.0.conv.weight").
     Equalized rate comes first, the weight norm sees what it makes; `weight_gain` is whether `weight` learns one.
-    Norms of the user's own are left alone.
+    Norms of the user's own are left alone; `keep` leaves all weights as they are.
     """
     chance = Chance()
     net.chance = chance  # type: ignore[assignment]
@@ -49,12 +57,14 @@ def finish(
         address = f"{name}.{path}"
         if isinstance(module, RandomLayer):
             module.chance, module.name = chance, address
+        if keep:
+            continue
         if isinstance(module, Layer):
             _draw_layer(module, address, seed, init, equalized)
-        elif isinstance(getattr(module, "weight", None), nn.Parameter):
+        elif _is_affine(module):
             _draw_gain(module, address, seed, init)
     for path, module in _own_modules(net):
-        if isinstance(module, (AdaIN, SelfModulatedBatchNorm)) and isinstance(module.affine, nn.Linear):
+        if isinstance(module, (AdaIN, SelfModulatedBatchNorm)) and isinstance(module.affine, nn.Linear) and not keep:
             with torch.no_grad():
                 module.affine.bias.copy_(torch.tensor([1.0, 0.0]).repeat_interleave(module.affine.out_features // 2))
         if isinstance(module, Layer):
@@ -68,6 +78,12 @@ def _own_modules(net: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]
         if not isinstance(module, OwnNorm):
             found += [(prefix + name, module), *_own_modules(module, f"{prefix}{name}.")]
     return found
+
+
+def _is_affine(module: nn.Module) -> bool:
+    """Say whether a module has a gain and a shift, as norms have."""
+    gain, shift = getattr(module, "weight", None), getattr(module, "bias", None)
+    return isinstance(gain, nn.Parameter) and isinstance(shift, nn.Parameter) and gain.shape == shift.shape
 
 
 def gain_of(path: str) -> float:

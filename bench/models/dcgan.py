@@ -8,8 +8,9 @@ Biases: as in DCGAN's code, none on D's first layer and on both outputs, in any 
 one learned shift: the norm's, or, with norm `none`, a bias of the conv.
 
 At 28 px it is the net of Langr & Bok 2019, chapter 4.  G: dense 7x7 of 256 → Tc3s2 128 → Tc3s1 64 → Tc3s2 → tanh, no
-activation on the dense map; D: c3s2 32 → 64 → 128 → dense; LeakyReLU(0.01) between.  All ends have a bias, as in Keras.
-Keras pads a strided conv of an even side below and to the right alone, here it is all around: the maps are as large.
+activation on the dense map; D: c3s2 32 → 64 → 128 → dense; LeakyReLU(0.01) between, and dropout of `d_dropout` before
+the dense layer (0.5 in chapter 7).  All ends have a bias, as in Keras.  Keras pads a strided conv of an even side below
+and to the right alone, here it is all around: the maps are as large.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bench.models.layers import (
     doubling,
     generator_of,
 )
+from bench.models.minibatch import discrimination
 from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
@@ -74,5 +76,7 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         blocks.append(Block(conv, norm_at(setting, path, name, width, size), activation))
         inputs, width = width, 2 * width
     inputs += bool(setting.mbstd)
+    compared = discrimination(setting.mbdiscrimination, inputs * 16)
+    inputs += setting.mbdiscrimination
     logit = FlatDense(inputs * 16, 1) if book else nn.Conv2d(inputs, 1, 4, bias=False)
-    return Discriminator(blocks, setting.mbstd, logit)
+    return Discriminator(blocks, setting.mbstd, logit, mbdiscrimination=compared, dropout=setting.d_dropout)

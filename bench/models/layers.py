@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.models.chance import Noise
+from bench.models.chance import Dropout, Noise
 from bench.models.conditions import Judge
 from bench.models.style import normalized_z, style_of
 from bench.norms import has_conv_bias, norm_at, normalized
@@ -208,18 +208,28 @@ class Generator(nn.Module):
 
 
 class Discriminator(Judge):
-    """Blocks in a row, minibatch standard deviation where asked, and a logit: [B, C, R, R] → [B]."""
+    """Blocks in a row, both ways of comparing a batch where asked, dropout, and a logit: [B, C, R, R] → [B]."""
 
-    def __init__(self, blocks: Sequence[nn.Module], mbstd: int | Literal["all"], logit: nn.Module) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        mbstd: int | Literal["all"],
+        logit: nn.Module,
+        *,
+        mbdiscrimination: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.mbstd = MinibatchStd(mbstd) if mbstd else nn.Identity()
+        self.mbdiscrimination = mbdiscrimination or nn.Identity()
+        self.dropout = Dropout(dropout)
         self.logit = logit
 
     def maps(self, x: Tensor, y: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, None, y)
-        made: Tensor = self.mbstd(x)
+        made: Tensor = self.dropout(self.mbdiscrimination(self.mbstd(x)))
         return made
 
 

@@ -33,3 +33,8 @@ class MinibatchDiscrimination(nn.Module):
         spaces = self.kernels(x.flatten(1)).unflatten(1, (self.count, DISTANCES))
         apart = (spaces[:, None] - spaces[None]).abs().sum(dim=3)
         return (-apart).exp().sum(dim=1) - 1
+
+
+def discrimination(kernels: int, features: int) -> MinibatchDiscrimination | None:
+    """Make it for maps of `features` numbers; None where no kernels are asked for."""
+    return MinibatchDiscrimination(features, kernels) if kernels else None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from torch import nn
 
 from bench.models.layers import Block, DenseMap, Discriminator, FlatDense, Generator, doubling, generator_of
+from bench.models.minibatch import discrimination
 from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
@@ -43,5 +44,7 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         activation = nn.LeakyReLU(0.1 if paper else 0.2)
         blocks.append(Block(conv, norm_at(setting, path, name, width, size), activation))
         inputs = width
-    logit = FlatDense((inputs + bool(setting.mbstd)) * size * size, 1)
-    return Discriminator(blocks, setting.mbstd, logit)
+    inputs += bool(setting.mbstd)
+    compared = discrimination(setting.mbdiscrimination, inputs * size * size)
+    logit = FlatDense((inputs + setting.mbdiscrimination) * size * size, 1)
+    return Discriminator(blocks, setting.mbstd, logit, mbdiscrimination=compared, dropout=setting.d_dropout)

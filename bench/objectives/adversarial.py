@@ -155,4 +155,4 @@ def in_one_pass(setting: Setting) -> bool:
     if setting.d_batching == "joint":
         return True
     together = setting.penalty not in DIFFERENTIATES and setting.decoders == "none"
-    return setting.d_norm in WITHIN_SAMPLE and setting.mbstd == 0 and together
+    return setting.d_norm in WITHIN_SAMPLE and setting.mbstd == setting.mbdiscrimination == 0 and together

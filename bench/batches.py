@@ -80,7 +80,7 @@ class Batches:
         return d_updates_before(self.setting.train, index + 1) - 1
 
     def _shown(self, positions: Tensor, stream: str, index: int, of: Tensor | None = None) -> Tensor:
-        """Images at these positions as D sees them, each cropped and mirrored by draws of (seed, stream, index)."""
+        """Images at these positions as D sees them: crops, mirrors and noise are draws of (seed, stream, index)."""
         images = (self.part.images if of is None else of)[positions]
         if room := images.shape[-1] - self.setting.data.size:
             unit = draws.uniform((2, len(images)), self.setting.seed, f"crop_{stream}", index, device=self.device)
@@ -89,7 +89,12 @@ class Batches:
         if self.setting.data.mirror:
             coins = draws.uniform((len(images), 1, 1, 1), self.setting.seed, stream, index, device=self.device)
             images = torch.where(coins < 0.5, images.flip(3), images)
-        return at_stage(images, self.stage).contiguous(memory_format=torch.channels_last)
+        images = at_stage(images, self.stage)
+        if self.setting.dequantize and of is None:
+            name, seed = f"dequantize_{stream}", self.setting.seed
+            unit = draws.uniform(images.shape, seed, name, index, device=self.device)
+            images = images + unit * self.setting.dequantize
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _real(self, phase: Phase, index: int) -> Tensor:
         index = self._pair(phase, index)

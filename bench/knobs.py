@@ -189,8 +189,8 @@ class Setting(Strict):
     kernel: Literal[4, 5] = 4
     """`network: dcgan`, but at 28 px: side of the strided convs' kernels."""
     sndcgan_form: Literal["paper", "gan_landscape"] = "paper"
-    """`network: sndcgan`: D doubles its width after a strided conv, with slope 0.1 (Miyato et al., table 3), or at it,
-    with slope 0.2 (compare_gan, chainer-gan-lib)."""
+    """`network: sndcgan`: D doubles its width after each strided conv (Miyato et al., table 3), or at it (compare_gan,
+    the code of Kurach et al. 2019)."""
     hidden_layers: PositiveInt = 2
     """`network: mlp`: hidden layers of G and of D."""
     maxout: Annotated[int, Field(ge=0)] = 5

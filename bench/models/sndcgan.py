@@ -2,8 +2,8 @@
 
 G: dense R/8 × R/8 × 512 → Tc4s2p1 256 → 128 → 64 → c3s1p1 → tanh, ReLU between.
 D: c3s1 64, c4s2 64, c3s1 128, c4s2 128, c3s1 256, c4s2 256, c3s1 512 → dense, LeakyReLU(0.1) between.  Widths and
-slope are the paper's; `sndcgan_form: gan_landscape` doubles at the strided convs (64, 128, 128, 256, 256, 512, 512),
-with slope 0.2, as chainer-gan-lib does and compare_gan, the code of Kurach et al. 2019.
+slope are the paper's; `sndcgan_form: gan_landscape` doubles at the strided convs (64, 128, 128, 256, 256, 512, 512), as
+compare_gan does, the code of Kurach et al. 2019 (slope 0.1 too), and chainer-gan-lib (slope 0.2, which is not here).
 
 Biases: on both outputs and on D's first layer in every cell (as in chainer-gan-lib).  Each layer between has exactly
 one learned shift: the norm's, or, with norm `none`, a bias of the conv.
@@ -41,8 +41,7 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         name, path = setting.d_norm if i else "none", f"D.blocks.{i}.norm"
         kernel, stride = (4, 2) if strided else (3, 1)
         conv = nn.Conv2d(inputs, width, kernel, stride, 1, bias=has_conv_bias(setting, path, name))
-        activation = nn.LeakyReLU(0.1 if paper else 0.2)
-        blocks.append(Block(conv, norm_at(setting, path, name, width, size), activation))
+        blocks.append(Block(conv, norm_at(setting, path, name, width, size), nn.LeakyReLU(0.1)))
         inputs = width
     inputs += bool(setting.mbstd)
     compared = discrimination(setting.mbdiscrimination, inputs * size * size)

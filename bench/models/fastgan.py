@@ -23,14 +23,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.models.layers import SKIPS, Block, DeconvMap, MinibatchStd, skip_sources
-from bench.norms.activation import has_conv_bias, norm_at
+from bench.models.layers import (
+    ACTIVATIONS,
+    OUTPUTS,
+    SKIPS,
+    Block,
+    DeconvMap,
+    Generator,
+    MinibatchStd,
+    input_norm,
+    skip_sources,
+)
+from bench.models.style import style_of
+from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
 G_WIDTHS = {4: 16.0, 8: 8.0, 16: 4.0, 32: 2.0, 64: 2.0, 128: 1.0, 256: 0.5, 512: 0.25, 1024: 0.125}
 """Side of a map in G → its channels, over `g_width`."""
 TWICE = (8, 32, 128, 512)
 """Levels of G with two convs."""
+LAST_SKIP = 512
+"""Side of the largest map of G that a skip leads to."""
 LOGITS = 50
 """Of one image: 5x5 of the large branch and 5x5 of the small one."""
 D_SKIP = 8
@@ -72,46 +85,15 @@ class Level(nn.Module):
         return x
 
 
-class FastGenerator(nn.Module):
-    """z [B, z_dim] → images [B, C, R, R] in [-1, 1]; `heads` gives the small images too.
+class FastGenerator(Generator):
+    """z [B, z_dim] → images [B, C, R, R] in [-1, 1]; `heads` makes the small images too."""
 
-    `levels` maps the side of each map to what makes it, `skips` the side of a map to the skip that changes it, and
-    `sources` to the side of the map that this skip reads.
-    """
-
-    def __init__(
-        self,
-        levels: Mapping[int, nn.Module],
-        skips: Mapping[int, nn.Module],
-        sources: Mapping[int, int],
-        rgb: nn.Module,
-        small_rgb: nn.Module,
-        output: nn.Module,
-    ) -> None:
-        super().__init__()
-        self.sizes, self.sources = tuple(levels), dict(sources)
-        self.levels = nn.ModuleDict({str(size): level for size, level in levels.items()})
-        self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
-        self.rgb, self.small_rgb, self.output = rgb, small_rgb, output
-
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.output(self.rgb(self._maps(z, y)[self.sizes[-1]]))
+    small_rgb: nn.Module
 
     def heads(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Make images of both sides, as D is shown them: [B, C, R, R] and [B, C, S, S], S = `small_side(R)`."""
-        maps = self._maps(z, y)
-        size = self.sizes[-1]
-        return self.output(self.rgb(maps[size])), self.output(self.small_rgb(maps[small_side(size)]))
-
-    def _maps(self, z: Tensor, y: Tensor | None) -> dict[int, Tensor]:
-        h = z
-        maps: dict[int, Tensor] = {}
-        for size in self.sizes:
-            h = self.levels[str(size)](h, z, y)
-            if size in self.sources:
-                h = self.skips[str(size)](h, maps[self.sources[size]])
-            maps[size] = h
-        return maps
+        h, maps = self.maps(z, y)
+        return self.output(self.rgb(h)), self.output(self.small_rgb(maps[small_side(self.sizes[-1])]))
 
 
 def generator(setting: Setting, channels: int) -> FastGenerator:
@@ -119,20 +101,26 @@ def generator(setting: Setting, channels: int) -> FastGenerator:
     size = setting.data.size
     sizes = [4 << i for i in range((size // 4).bit_length())]  # 4, 8, ... size
     widths = {side: _width(setting, setting.g_width * G_WIDTHS[side]) for side in sizes}
-    levels: dict[int, nn.Module] = {4: _up_block(setting, "G.levels.4", DeconvMap, setting.z_dim, widths[4], 4)}
-    for side in sizes[1:]:
-        width, path = widths[side], f"G.levels.{side}.blocks"
+    levels: list[nn.Module] = [_up_block(setting, "G.blocks.0", DeconvMap, setting.z_dim, widths[4], 4)]
+    for i, side in enumerate(sizes[1:], 1):
+        width, path = widths[side], f"G.blocks.{i}.blocks"
         blocks = [_up_block(setting, f"{path}.0", UpConv, widths[side // 2], width, side)]
         if side in TWICE:
             blocks.append(_up_block(setting, f"{path}.1", nn.Conv2d, width, width, side))
-        levels[side] = Level(blocks)
+        levels.append(Level(blocks))
     skip = SKIPS[setting.sle]
-    sources = skip_sources(sizes) if skip else {}
-    skips = {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {}
-    rgb = nn.Conv2d(widths[size], channels, 3, 1, 1, bias=False)
-    small_rgb = nn.Conv2d(widths[small_side(size)], channels, 1, bias=False)
-    output = nn.Identity() if setting.output == "linear" else nn.Tanh()
-    return FastGenerator(levels, skips, sources, rgb, small_rgb, output)
+    sources = skip_sources([side for side in sizes if side <= LAST_SKIP]) if skip else {}
+    G = FastGenerator(
+        list(zip(sizes, levels, strict=True)),
+        nn.Conv2d(widths[size], channels, 3, 1, 1, bias=False),
+        {large: skip(widths[small], widths[large]) for large, small in sources.items()} if skip else {},
+        sources,
+        output=OUTPUTS.get(setting.output, nn.Tanh)(),
+        style=style_of(setting, levels),
+        z_normalized=setting.z_normalized,
+    )
+    G.small_rgb = nn.Conv2d(widths[small_side(size)], channels, 1, bias=False)
+    return G
 
 
 def _width(setting: Setting, width: float) -> int:
@@ -144,16 +132,12 @@ def _up_block(setting: Setting, path: str, conv: Callable[..., nn.Module], input
     gated = setting.activation == "family"
     made = 2 * width if gated else width
     first = side == 4
-    name = setting.g_input_norm if first and setting.g_input_norm != "same" else setting.g_norm
+    name = input_norm(setting) if first else setting.g_norm
     bias = has_conv_bias(setting, f"{path}.norm", name)
     layer = conv(inputs, made, 4, bias) if first else conv(inputs, made, 3, 1, 1, bias=bias)
-    act = nn.GLU(dim=1) if gated else _plain(setting.activation)
+    act = nn.GLU(dim=1) if gated else ACTIVATIONS[setting.activation]()
     noise = setting.g_noise and side in TWICE
     return Block(layer, norm_at(setting, f"{path}.norm", name, made, side), act, setting.pixel_norm, noise)
-
-
-def _plain(activation: str) -> nn.Module:
-    return nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.2)
 
 
 # ---------------------------------------------------------------------------------------------------------

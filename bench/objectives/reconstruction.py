@@ -76,9 +76,11 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 VGG_FILE = "vgg16-397923af.pth"
-"""Where torchvision keeps VGG-16: in `checkpoints` of torch.hub's folder."""
+"""As torchvision keeps VGG-16's weights in `checkpoints` of torch.hub's folder."""
+VGG_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of its convs, stage by stage (Simonyan & Zisserman 2015, table 1, D)."""
 VGG_STAGES = (4, 9, 16, 23, 30)
-"""Ends of the five stages of VGG-16's layers, behind their last ReLU: those that LPIPS reads."""
+"""Where the stages end: behind their last ReLU, which LPIPS reads, before the pooling."""
 
 
 def perceptual() -> Distance:
@@ -95,12 +97,23 @@ def perceptual() -> Distance:
             "python -c \"import torchvision; torchvision.models.vgg16(weights='IMAGENET1K_V1')\" "
             "or set reconstruction to ssim or l1"
         )
-    from torchvision.models import vgg16
+    layers = vgg16_layers()
+    weights = torch.load(place, map_location="cpu", weights_only=True)
+    prefix = "features."
+    layers.load_state_dict({name[len(prefix) :]: w for name, w in weights.items() if name.startswith(prefix)})
+    return feature_distance(layers)
 
-    with torch.random.fork_rng(devices=[]):
-        net = vgg16()
-    net.load_state_dict(torch.load(place, map_location="cpu", weights_only=True))
-    return feature_distance(net.features)
+
+def vgg16_layers() -> nn.Sequential:
+    """Make the layers that torchvision calls `features`, in its order: (c3s1p1, ReLU)*, 2x2 max pooling, five times."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for widths in VGG_WIDTHS:
+        for width in widths:
+            layers += [nn.utils.skip_init(nn.Conv2d, inputs, width, 3, padding=1), nn.ReLU()]
+            inputs = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
 
 
 def feature_distance(layers: nn.Sequential) -> Distance:

@@ -10,60 +10,69 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import data as datasets
+from bench import datasets as sets
+from bench.data import Dataset
+from bench.labelled import labelled
+from bench.metrics.accuracy import accuracy, reestimated
 from bench.metrics.failure import MetricError
-from bench.metrics.features import weights_digest
+from bench.metrics.features import Extractor, weights_digest
 from bench.metrics.inception import locate
+from bench.metrics.paired import inputs_of
 from bench.metrics.reference import Arrays, kept
-from bench.metrics.standins import VERSION, SmallClassifier, train_classifier
+from bench.metrics.standins import VERSION, PlaneClassifier, SmallClassifier, train_classifier
 from bench.metrics.suite import SCORERS, Result, Side, floor_count
 from bench.protocol import METRICS, Evaluate, Request, reference_set, requests
 from bench.reals import ReferenceSet
-from bench.setting import Data
+from bench.setting import Data, Setting
 from bench.store import now
 
 log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
 
 
 @functools.lru_cache(maxsize=2)
 def _reals(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet, Sequence[str]]:
     """The reference set of a study, and its classes."""
     dataset = datasets.load(data, root, cache)
-    images = dataset.part(part).images
+    images, labels = dataset.part(part)[:2]
     filled = data.model_copy(update={"fingerprint": dataset.fingerprint, "channels": images.shape[1]})
     said = reference_set(filled, part)
 
-    def classifier() -> SmallClassifier:
-        return _classifier(dataset, {**said, "part": "train"}, cache)
+    def classifier() -> Extractor:
+        return _classifier(filled, root, cache)
 
-    labelled = len(dataset.classes) >= 2
-    return ReferenceSet(
-        images, said, root=root, cache=cache, classifier=classifier if labelled else None
-    ), dataset.classes
+    known = {"labels": labels, "classifier": classifier} if len(dataset.classes) >= 2 else {}
+    return ReferenceSet(images, said, root=root, cache=cache, **known), dataset.classes
 
 
-def _classifier(dataset: datasets.Dataset, said: Mapping[str, Any], cache: Path) -> SmallClassifier:
-    """Train the stand-in on the training part's labels, once."""
-    images, labels, _ = dataset.part("train")
+def _classifier(data: Data, root: Path, cache: Path) -> Extractor:
+    """Train the stand-in on the labels of the whole training part, once; of a stacked set, on its base's."""
+    stacked = data.name in sets.STACKED
+    of = sets.base_set(data) if stacked else data.model_copy(update={"subset": None})
+    dataset = datasets.load(of, root, cache)
+    images, labels = dataset.part("train")[:2]
     classes = len(dataset.classes)
 
     def make() -> Arrays:
         trained = train_classifier(images, labels, classes)
         return {name: tensor.numpy() for name, tensor in trained.state_dict().items()}
 
+    said = reference_set(of.model_copy(update={"fingerprint": dataset.fingerprint}), "train")
     arrays = kept(cache, "extractors", {**said, "version": VERSION}, make)
     model = SmallClassifier(images.shape[1], classes)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     model.eval()
     model.weights = weights_digest(model)
-    return model
+    return PlaneClassifier(model) if stacked else model
 
 
 class _Shape(NamedTuple):
@@ -82,7 +91,8 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
     if ":" in evaluate.extractor:
         reals.extractor({"extractor": evaluate.extractor})
     shape = _Shape(reals.side.shape[1], classes)
-    for request in images_first(requests(metrics, evaluate, data, "", "", shape)):
+    shared = [name for name in metrics if METRICS[name].of != "classifier"]
+    for request in images_first(requests(shared, evaluate, data, "", "", shape)):
         try:
             if request.settings.get("extractor") == "inception":
                 locate(root)
@@ -93,19 +103,66 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
 
 
 def score(
-    requests: Sequence[Request], fakes: Tensor, data: Data, evaluate: Evaluate, *, root: Path, cache: Path
+    requests: Sequence[Request],
+    fakes: Tensor,
+    data: Data,
+    evaluate: Evaluate,
+    *,
+    labels: Tensor | None = None,
+    root: Path,
+    cache: Path,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a score record for each request, on fakes uint8 [N, C, H, W] in the order that they were sampled.
+    """Yield a score record for each request, on fakes uint8 [N, C, H, W] in the order that they were sampled
+    (of pairs, made of the inputs that `paired.inputs_of` names).
 
     Metrics that read images come first, so that their memory and that of features are not held together.  One pass of
-    an extractor serves all metrics that read it.  A metric that raises yields a failed record.  The caller adds `run`
+    an extractor serves all metrics that read it.  `labels`: the classes that fakes were asked to be, int64 [N].  A metric that raises yields a failed record.  The caller adds `run`
     and `snapshot`.  Raises DataError when the reals cannot be read.
     """
     reals, _ = _reals(data, evaluate.part, root, cache)
-    side = Side(fakes, functools.partial(reals.extract, fakes), real=False)
+    targets = inputs_of(len(fakes), len(reals.side)) if data.pairs != "none" else None
+    side = Side(fakes, functools.partial(reals.extract, fakes), real=False, targets=targets, labels=labels)
     for request in images_first(requests):
         yield scored(request, reals, side)
     reals.rest()
+
+
+def score_classifier(requests: Iterable[Request], D: nn.Module, setting: Setting, dataset: Dataset) -> list[Record]:
+    """Return a score record for each request of D as a classifier of the test part; see `bench.metrics.accuracy`.
+
+    `accuracy_reestimated` is with D's batch statistics re-estimated on the labelled images, in batches of the run.
+    """
+    made = []
+    for request in requests:
+        started = time.perf_counter()
+        try:
+            record = _accuracy(request, D, setting, dataset)
+        except Exception as error:
+            record = failed(request, reason(error))
+        made.append({**record, "seconds": round(time.perf_counter() - started, 3)})
+    return made
+
+
+def _accuracy(request: Request, D: nn.Module, setting: Setting, dataset: Dataset) -> Record:
+    train, (images, labels) = dataset.part("train"), dataset.part(request.settings["part"])[:2]
+    shown = train.images[labelled(train.labels, setting.data, setting.seed)]
+    batch, n = request.settings["batch"], len(images)
+    values = {
+        "accuracy": accuracy(D, images, labels, batch),
+        "accuracy_reestimated": accuracy(reestimated(D, shown, setting.train.batch), images, labels, batch),
+    }
+    spread = {name: {"sd": (value * (100 - value) / n) ** 0.5, "of": f"{n} images"} for name, value in values.items()}
+    said = reference_set(setting.data, request.settings["part"])
+    stamp = {
+        "metric": request.metric,
+        "version": METRICS[request.metric].version,
+        **{key if key == "part" else f"data_{key}": value for key, value in said.items()},
+        "n_real": n,
+        "batch": batch,
+        "dtype": "float32",
+    }
+    done = {"status": "ok", "reason": None, "values": values, "spread": spread, "protocol": stamp}
+    return {**failed(request, ""), **done}
 
 
 def images_first(requests: Iterable[Request]) -> list[Request]:

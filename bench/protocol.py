@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bench import own_modules
 from bench.knobs import OwnName
-from bench.setting import Data, PositiveInt, Strict, digest
+from bench.setting import Data, PositiveInt, Setting, Strict, digest
 
 ExtractorName = Literal["auto", "inception", "dinov2", "classifier", "random"]
 Part = Literal["train", "held_out", "test"]
@@ -77,6 +77,9 @@ class Metric(NamedTuple):
     """Of the code that computes it: raise it when numbers change."""
     reads: tuple[str, ...] = ()
     """Fields of `Evaluate` that it reads, beside fakes, seed, batch and part."""
+    of: Literal["fakes", "asked", "targets", "classifier"] = "fakes"
+    """What it looks at: fakes; fakes with the class that each was asked to be, or with the target of its input; D as a
+    classifier of the test part."""
 
 
 _FEATURES = ("extractor",)
@@ -89,9 +92,16 @@ METRICS: dict[str, Metric] = {
     "kid": Metric("KID × 10³", "lower", "raw", "10⁻³", 1, (*_FEATURES, "kid_subsets", "kid_subset_size")),
     "prdc": Metric("precision, recall, density, coverage", "higher", "raw", "", 1, (*_FEATURES, "prdc_k")),
     "modes": Metric("modes found", "higher", "raw", "classes", 1, _FEATURES),
+    "label_agreement": Metric("label agreement", "higher", "raw", "%", 1, _FEATURES, "asked"),
+    "accuracy": Metric("accuracy", "higher", "raw", "%", 1, (), "classifier"),
     "swd": Metric("SWD × 10³", "lower", "log", "10⁻³", 2),
     "ms_ssim": Metric("MS-SSIM between fakes", "reference", "raw", "", 2),
     "colour": Metric("colour distance", "lower", "log", "grey levels", 1),
+    "edge_energy": Metric("edge energy over the reals'", "reference", "raw", "", 1),
+    "l1": Metric("L1 to the target", "lower", "log", "grey levels", 1, (), "targets"),
+    "psnr": Metric("PSNR to the target", "higher", "raw", "dB", 1, (), "targets"),
+    "ssim": Metric("SSIM to the target", "higher", "raw", "", 1, (), "targets"),
+    "input_dependence": Metric("variance across inputs over the targets'", "reference", "raw", "", 1, (), "targets"),
 }
 """What `metrics:` of a study may name."""
 
@@ -107,10 +117,15 @@ _VALUES: dict[str, Metric] = {
     r"coverage.*": METRICS["prdc"]._replace(label="coverage"),
     r"modes.*": METRICS["modes"],
     r"reverse_kl.*": METRICS["modes"]._replace(label="reverse KL", direction="lower", unit="nats"),
+    r"label_agreement.*": METRICS["label_agreement"],
+    r"accuracy": METRICS["accuracy"],
+    r"accuracy_reestimated": METRICS["accuracy"]._replace(label="accuracy, statistics re-estimated"),
     r"swd": METRICS["swd"],
     r"swd_\d+": METRICS["swd"],
     r"ms_ssim_\d+s": METRICS["ms_ssim"],
     r"colour": METRICS["colour"],
+    **{name: METRICS[name] for name in ("edge_energy", "l1", "psnr", "ssim", "input_dependence")},
+    "dropout_variance": Metric("variance across dropout over the targets'", "higher", "raw", "", 1, (), "targets"),
     r"colour_(mean|sd)(_[rgb])?": METRICS["colour"]._replace(direction="reference", scale="raw"),
 }
 
@@ -195,6 +210,17 @@ def reference_set(data: Data, part: str, channels: int | None = None) -> dict[st
     return {**said, "part": part}
 
 
+def askable(metrics: Sequence[str], setting: Setting) -> list[str]:
+    """List those of the metrics that a run can have: others want fakes, labels, targets or a classifier."""
+    has = {
+        "fakes": setting.objective != "supervised",
+        "asked": setting.objective != "supervised" and setting.gives_labels,
+        "targets": setting.data.pairs != "none",
+        "classifier": setting.classifies,
+    }
+    return [name for name in metrics if has[METRICS[name].of]]
+
+
 def requests(
     metrics: Sequence[str], evaluate: Evaluate, data: Data, run_id: str, snapshot: str, source: Reals
 ) -> list[Request]:
@@ -203,12 +229,12 @@ def requests(
     With `extractor: inception`, `fd` is `fid`, once.  Raises KeyError for a name that is not in `METRICS` and
     OwnModuleError when an extractor of the user's own cannot be located (it is not imported).
     """
-    reference = reference_set(data, evaluate.part, source.channels)
     extractor = resolve_extractor(evaluate.extractor, len(source.classes))
     asked = {"fid" if name == "fd" and extractor == "inception" else name: None for name in metrics}
     listed = []
     for name in asked:
         settings = _metric_settings(name, evaluate, "inception" if name == "fid" else extractor)
+        reference = reference_set(data, settings["part"], source.channels)
         identity = {
             "run": run_id,
             "snapshot": snapshot,
@@ -223,6 +249,8 @@ def requests(
 
 def _metric_settings(name: str, evaluate: Evaluate, extractor: str) -> dict[str, Any]:
     said: Mapping[str, Any] = evaluate.model_dump(mode="json")
+    if METRICS[name].of == "classifier":
+        return {"batch": said["batch"], "part": "test"}
     settings = {key: said[key] for key in ("fakes", "seed", "batch", "part", *METRICS[name].reads)}
     if name == "fid" or "extractor" in settings:
         settings["extractor"] = extractor

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -139,7 +140,9 @@ def _scores(
         cache=given.cache,
         progress=lambda count: bar.update(passes, advance=count),
     )
-    side = Side(fake.images, lambda settings: reals.extract(fake.images, settings), real=False)
+    one_to_one = len(real.images) == n and not real.unreadable and not fake.unreadable
+    targets = torch.arange(n) if one_to_one else None
+    side = Side(fake.images, lambda settings: reals.extract(fake.images, settings), real=False, targets=targets)
     task = bar.add_task("metrics", total=len(requests))
     for request in evaluate.images_first(requests):
         bar.update(task, description=request.metric)

@@ -1,4 +1,7 @@
-"""How near an image comes to the one it should be: PSNR and L1; SSIM is in `ms_ssim`."""
+"""Outputs made of inputs, against the targets of these: PSNR, L1, what depends on the input, and how sharp images are.
+
+SSIM is in `ms_ssim`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,19 @@ import torch
 from torch import Tensor
 
 from bench.metrics.failure import MetricError
+
+COLUMNS = 4096
+"""Pixels whose variances are taken together."""
+IMAGES = 256
+"""Images whose gradients are taken together."""
+
+
+def inputs_of(n: int, inputs: int) -> Tensor:
+    """Say which input each of n outputs is made of, int64 [n]: the first min(inputs, n / 2) in turn, again and again.
+
+    So each is there twice at least, under other draws of dropout.
+    """
+    return torch.arange(n) % max(1, min(inputs, n // 2))
 
 
 def psnr(real: Tensor, fake: Tensor) -> Tensor:
@@ -20,6 +36,48 @@ def psnr(real: Tensor, fake: Tensor) -> Tensor:
 def l1(real: Tensor, fake: Tensor) -> Tensor:
     """Mean absolute difference of each pair of uint8 images [N, C, H, W]: float64 [N], in grey levels 0 to 255."""
     return _gap(real, fake).abs().mean(dim=(1, 2, 3))
+
+
+def edge_energy(images: Tensor) -> float:
+    """Mean length of the gradient over the pixels and channels of uint8 images [N, C, H, W], in grey levels a pixel.
+
+    Differences go to the next pixel right and below; the last row and column have none.
+    """
+    total = 0.0
+    for some in images.split(IMAGES):
+        x = some.double()
+        across, down = x[..., :-1, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, :-1]
+        total += float(torch.hypot(across, down).mean(dim=(1, 2, 3)).sum())
+    return total / len(images)
+
+
+def variances(outputs: Tensor, rows: Tensor) -> tuple[float, float]:
+    """Split the variance of outputs, uint8 [N, C, H, W], into that across inputs and that within one, by `rows` [N].
+
+    Mean over pixels and channels of the two components of a one-way analysis of variance, unbiased: the first is the
+    variance of the means of inputs, less the share that draws within an input have in it, and may be below 0.
+    Raises MetricError unless there are two inputs, and an input with two outputs.
+    """
+    inputs, group, counts = torch.unique(rows, return_inverse=True, return_counts=True)
+    n, m = len(rows), len(inputs)
+    if m < 2 or n == m:
+        raise MetricError(f"variance across inputs and within one: {n} outputs of {m} inputs are too few")
+    across = within = 0.0
+    share = float((1.0 / counts.double()).mean())
+    for columns in outputs.flatten(1).split(COLUMNS, dim=1):
+        x = columns.double()
+        means = x.new_zeros(m, x.shape[1]).index_add_(0, group, x) / counts[:, None].to(x)
+        inner = (x - means[group]).square().sum(dim=0) / (n - m)
+        across += float((means.var(dim=0, correction=1) - share * inner).sum())
+        within += float(inner.sum())
+    pixels = outputs[0].numel()
+    return across / pixels, within / pixels
+
+
+def variance(images: Tensor) -> float:
+    """Mean over pixels and channels of the unbiased variance across uint8 images [N, C, H, W]."""
+    total = sum(float(x.double().var(dim=0, correction=1).sum()) for x in images.flatten(1).split(COLUMNS, dim=1))
+    return total / images[0].numel()
 
 
 def _gap(real: Tensor, fake: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ from bench.metrics.features import Features
 from bench.metrics.frechet import Gaussian, frechet_distance, frechet_infinity, gaussian, with_root
 from bench.metrics.inception_score import inception_score
 from bench.metrics.kid import kernel_distance
-from bench.metrics.labels import modes, reverse_kl
-from bench.metrics.ms_ssim import ms_ssim, scales, shuffled_pairs, stream_pairs
+from bench.metrics.labels import agreement, modes, reverse_kl
+from bench.metrics.ms_ssim import ms_ssim, scales, shuffled_pairs, ssim, stream_pairs
+from bench.metrics.paired import edge_energy, l1, psnr, variance, variances
 from bench.metrics.prdc import prdc
 from bench.metrics.swd import IMAGES, levels, swd
 from bench.protocol import count_label
@@ -39,7 +40,15 @@ class Side:
         *,
         real: bool,
         fit: Callable[[Settings], Gaussian] | None = None,
+        targets: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> None:
+        """`targets`: the row of the reals that each image should be, int64 [N]; None where there are no pairs.
+
+        `labels`: the classes of reals, or those that fakes were asked to be, int64 [N]; None where there are none.
+        """
+        self.targets = targets
+        self.labels = labels
         self._images = images
         self._index: Tensor | None = None
         self.real = real
@@ -98,7 +107,7 @@ class Side:
             rows = index.numpy()  # which both arrays and tensors take
             return Features(whole.features[rows], None if whole.logits is None else whole.logits[rows])
 
-        taken = Side(self.images, features, real=self.real)
+        taken = Side(self.images, features, real=self.real, labels=None if self.labels is None else self.labels[index])
         taken._index = index  # images are copied when a metric asks for them
         return taken
 
@@ -226,6 +235,56 @@ def score_modes(real: Side, fake: Side, settings: Settings) -> Result:
     return Result(values, alone={count: values[count]}, stamp={"dtype": "float64", "classes": classes})
 
 
+def _pairs(real: Side, fake: Side) -> tuple[Tensor, Tensor]:
+    """Targets and outputs, one to one."""
+    if fake.targets is None:
+        raise MetricError("each image is compared with its target: that takes pairs, or as many images in both sets")
+    return real.pick(fake.targets), fake.images
+
+
+def score_l1(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`l1`: mean over outputs."""
+    return Result({"l1": float(l1(*_pairs(real, fake)).mean())}, stamp={"dtype": "float64"})
+
+
+def score_psnr(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`psnr`: mean over outputs."""
+    return Result({"psnr": float(psnr(*_pairs(real, fake)).mean())}, stamp={"dtype": "float64"})
+
+
+def score_ssim(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`ssim`: mean over outputs."""
+    a, b = (images.to(device()) for images in _pairs(real, fake))
+    return Result({"ssim": float(ssim(a, b).mean())}, stamp={"dtype": "float32"})
+
+
+def score_input_dependence(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`input_dependence` and `dropout_variance`: variance across inputs, and within one, over that of the targets."""
+    _, outputs = _pairs(real, fake)
+    assert fake.targets is not None
+    across, within = variances(outputs, fake.targets)
+    first = torch.unique(fake.targets)
+    of_targets = variance(real.pick(first))
+    values = {"input_dependence": across / of_targets, "dropout_variance": within / of_targets}
+    return Result(values, stamp={"dtype": "float64", "inputs": len(first)})
+
+
+def score_edge_energy(real: Side, fake: Side, _settings: Settings) -> Result:
+    """`edge_energy`: that of the fakes over that of the reals; of the reals by themselves it is 1."""
+    energy = edge_energy(fake.images) / edge_energy(real.images)
+    return Result({"edge_energy": energy}, alone={"edge_energy": energy}, stamp={"dtype": "float64"})
+
+
+def score_label_agreement(_real: Side, fake: Side, settings: Settings) -> Result:
+    """`label_agreement[...]`: per cent of images that the extractor takes for the class that they were asked to be."""
+    logits = fake.features(settings).logits
+    if logits is None or fake.labels is None:
+        raise MetricError(f"the extractor {settings['extractor']} tells no classes, or none were asked for")
+    name = _named("label_agreement", settings, counted=False)
+    share = 100 * agreement(logits, fake.labels)
+    return Result({name: share}, alone={name: share}, stamp={"dtype": "float32", "classes": logits.shape[1]})
+
+
 def score_colour(real: Side, fake: Side, _settings: Settings) -> Result:
     """`colour`, and each channel's `colour_mean_<c>` and `colour_sd_<c>` (no suffix when grey)."""
     of_real, of_fake = colour_moments(real.images), colour_moments(fake.images)
@@ -246,9 +305,15 @@ SCORERS: dict[str, Callable[[Side, Side, Settings], Result]] = {
     "kid": score_kid,
     "prdc": score_prdc,
     "modes": score_modes,
+    "label_agreement": score_label_agreement,
     "swd": score_swd,
     "ms_ssim": score_ms_ssim,
     "colour": score_colour,
+    "edge_energy": score_edge_energy,
+    "l1": score_l1,
+    "psnr": score_psnr,
+    "ssim": score_ssim,
+    "input_dependence": score_input_dependence,
 }
 
 
@@ -272,7 +337,7 @@ def real_alone(metric: str, real: Side, settings: Settings) -> dict[str, float]:
         return {}
 
 
-ALONE = frozenset({"is", "modes", "ms_ssim", "colour"})
+ALONE = frozenset({"is", "modes", "label_agreement", "ms_ssim", "colour", "edge_energy"})
 """Metrics of which some value belongs to one set."""
 
 

@@ -28,10 +28,12 @@ from bench import data, datasets, draws, evaluate, norms, own_modules, sample
 from bench.keeper import Heartbeat, RunKeeper, Stop, newest_checkpoints
 from bench.metrics.failure import MetricError
 from bench.models import build
+from bench.models.own import check_own_network
+from bench.objectives.losses import check_own_loss
 from bench.orders import Orders
 from bench.protocol import Evaluate, Request
 from bench.schedule import schedule
-from bench.setting import NUMERICS, Data, Setting
+from bench.setting import NUMERICS, Data, Setting, run_id
 from bench.store import RunFolder, Store, StoreError, now, publish, publish_json, read_json, write_json
 from bench.train import Outcome, train
 
@@ -212,15 +214,26 @@ def check_sources(setting: Setting) -> None:
 def prepare(orders: Orders, settings: Sequence[Setting], study: Path) -> None:
     """Do before any run starts what would fail or be made many times: data, own modules, reference statistics.
 
-    Raises DataError, NormError or MetricError with the place and the remedy.
+    Raises DataError, NormError, OwnModuleError or MetricError with the place and the remedy.
     """
     prepare_torch(settings[0], orders)
-    own = {(s.g_norm, s.z_dim) for s in settings} | {(s.d_norm, None) for s in settings}
-    for name, z_dim in sorted(own, key=str):
-        if ":" in name:
-            norms.check_own(name, z_dim)
+    check_own(settings)
     for setting in {with_folder(setting, orders).data: with_folder(setting, orders) for setting in settings}.values():
         prepare_data(orders, setting, study)
+
+
+def check_own(settings: Sequence[Setting]) -> None:
+    """Try each norm, loss and network of the user's own.  Raises NormError or OwnModuleError."""
+    in_g = {(s.g_norm, s.z_dim, s.data.classes) for s in settings}
+    in_d = {(s.d_norm, None, s.data.classes) for s in settings}
+    for name, z_dim, classes in sorted(in_g | in_d, key=str):
+        if ":" in name:
+            norms.check_own(name, z_dim, classes)
+    for name in sorted({s.loss for s in settings if ":" in s.loss}):
+        check_own_loss(name)
+    whole = [s.model_copy(update={"seed": 0}) for s in settings if ":" in s.network]
+    for setting in {run_id(setting): setting for setting in whole}.values():
+        check_own_network(*build(setting), setting)
 
 
 def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:

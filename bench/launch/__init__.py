@@ -18,6 +18,7 @@ from bench.launch.inline import run_inline
 from bench.launch.pool import Pool, cpu_slots, slots
 from bench.launch.watch import Watch
 from bench.orders import Orders
+from bench.own_modules import OWN_KEYS
 from bench.setting import Data, digest
 from bench.store import OUTCOMES, Store, write_bytes
 
@@ -121,11 +122,15 @@ def design_csv(design: Design) -> str:
 
 
 def prepare(todo: Sequence[Run], store: Store, orders_path: Path, study_dir: Path) -> int:
-    """Make in a child process what all runs need, once for each set and norm of the user's own; return its code."""
+    """Make in a child process what all runs need, once for each set and module of the user's own; return its code.
+
+    A network of the user's own is tried in each cell.
+    """
     firsts: dict[Hashable, Run] = {}
     for run in todo:
-        own = [name for name in (run.setting.g_norm, run.setting.d_norm) if ":" in name]
-        firsts.setdefault((run.setting.data, *own), run)
+        own = [name for key in OWN_KEYS if ":" in (name := getattr(run.setting, key))]
+        cell = run.cell.name if ":" in run.setting.network else ""
+        firsts.setdefault((run.setting.data, *own, cell), run)
     folders = [str(store.run(run.run_id).path) for run in firsts.values()]
     command = [sys.executable, "-m", "bench.job", *folders, "--orders", str(orders_path), "--prepare", str(study_dir)]
     child = subprocess.Popen([*command, "--supervised"], stdin=subprocess.PIPE, start_new_session=True)

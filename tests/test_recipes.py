@@ -24,11 +24,28 @@ PAPERS = {
     "wgan_gp": ("wasserstein", "gp", "none", "none", "adam", 1e-4, (0.0, 0.9), 5, 64, 128),
     # SNGAN table 1, setting C: alpha 2e-4, beta1 0.5, beta2 0.999, n_dis 1.
     "sngan": ("nonsaturating", "none", "none", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 64, 128),
+    # GAN: mnist.yaml (batch 100, 0.1); d_obj is half the sum, maxout D, momentum below.
+    "gan": ("nonsaturating", "none", "none", "none", "sgd", 0.1, None, 1, 100, 100),
+    # The book, chapters 3 and 4: Keras' Adam(), batch 128.
+    "gan_book": ("nonsaturating", "none", "none", "none", "adam", 1e-3, (0.9, 0.999), 1, 128, 100),
+    "dcgan_book": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 128, 100),
+    # WGAN-GP's code: gan_cifar.py (betas 0.5, 0.9), gan_cifar_resnet.py (2e-4), gan_64x64.py (1e-4, layer norm).
+    "wgan_gp_cifar": ("wasserstein", "gp", "none", "none", "adam", 1e-4, (0.5, 0.9), 5, 64, 128),
+    "wgan_gp_resnet": ("wasserstein", "gp", "none", "none", "adam", 2e-4, (0.0, 0.9), 5, 64, 128),
+    "wgan_gp_resnet_64": ("wasserstein", "gp", "ln", "none", "adam", 1e-4, (0.0, 0.9), 5, 64, 128),
+    # SNGAN section 4 and sngan_projection: hinge, 2e-4, (0, 0.9), n_dis 5.
+    "sngan_resnet": ("hinge", "none", "none", "spectral", "adam", 2e-4, (0.0, 0.9), 5, 64, 128),
+    # compare_gan's sndcgan_celebahq128.gin: non-saturating, 2e-4, (0.5, 0.999), disc_iters 1, batch 64, z_dim 128.
+    "sndcgan_gan_landscape": ("nonsaturating", "none", "none", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 64, 128),
     # FastGAN: the released code's train.py (batch 8, 2e-4, beta1 0.5, nz 256).
     "fastgan": ("hinge", "none", "bn", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 8, 256),
 }
 
-SMALL: dict[str, dict[str, object]] = {"fastgan": {"data.size": 64, "reconstruction": "l1"}}
+SMALL: dict[str, dict[str, object]] = {
+    **{name: {"data.size": 32} for name in ("sngan_resnet", "wgan_gp_resnet", "wgan_gp_resnet_64")},
+    "dcgan_book": {"data.size": 28},
+    "fastgan": {"data.size": 64, "reconstruction": "l1"},
+}
 """What a recipe needs at the least."""
 
 
@@ -39,7 +56,7 @@ def test_every_recipe_is_checked() -> None:
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_recipe_says_what_its_paper_says(name: str) -> None:
     s = resolve(RECIPES[name])
-    betas = None if s.train.optimizer == "rmsprop" else s.train.betas
+    betas = s.train.betas if s.train.optimizer == "adam" else None
     train = s.train
     said = (s.loss, s.penalty, s.d_norm, s.d_weight, train.optimizer, train.lr, betas, train.n_critic, train.batch)
     assert (*said, s.z_dim) == PAPERS[name]
@@ -56,6 +73,20 @@ def test_wgan_clips_and_warms_up_and_wgan_gp_weighs_ten() -> None:
     wgan, gp = resolve(RECIPES["wgan"]), resolve(RECIPES["wgan_gp"])
     assert (wgan.clip_value, wgan.train.critic_warmup) == (0.01, True)
     assert (gp.gp_weight, gp.init, gp.train.critic_warmup) == (10.0, "wgan_gp", False)
+
+
+def test_resnets_have_two_batches_and_fall_to_zero_and_wgan_gps_has_noise_on_reals() -> None:
+    sngan, gp = resolve(RECIPES["sngan_resnet"]), resolve(RECIPES["wgan_gp_resnet"])
+    for s, steps in ((sngan, 50_000), (gp, 100_000)):
+        assert (s.train.g_batch, s.train.lr_decay, s.train.g_steps) == (128, "linear", steps)
+    assert (sngan.dequantize, gp.dequantize) == (0.0, 1 / 128)
+    assert (sngan.d_pool, gp.d_pool) == ("sum", "mean")
+
+
+def test_gan_has_the_schedules_of_its_code() -> None:
+    s = resolve(RECIPES["gan"])
+    assert (s.train.momentum, s.train.final_momentum, s.train.momentum_epochs) == (0.5, 0.7, 250)
+    assert (s.train.lr_decay, s.d_loss_weight, s.init) == ("exponential", 0.5, "uniform")
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

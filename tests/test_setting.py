@@ -50,7 +50,7 @@ CANDIDATES: tuple[object, ...] = (
     *(1, 2, 3, 16, 0.25, True, False, "none", "all", "abc", [1], [0.1, 0.2], {"mylab.norms": "0123"}),
     *("bn", "in", "add", "gp", "hinge", "sgd", "uniform", "wgan_gp", "linear", "box", "digits", "sndcgan"),
     *("spectral", "joint", "average", "batch", "first", "ab", "b_to_a", "supervised", "concat", "mapping", "relu"),
-    *("feature_matching", "whole", "ssim", "mean", "tanh", 16, ["color"]),
+    *("feature_matching", "whole", "ssim", "mean", "tanh", 16, ["color"], 5, "gan_landscape"),
 )
 
 

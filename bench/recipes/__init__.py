@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.recipes.dcgan import DCGAN, WGAN, WGAN_GP
+from bench.recipes.dcgan import DCGAN, DCGAN_BOOK, WGAN, WGAN_GP, WGAN_GP_CIFAR
 from bench.recipes.fastgan import FASTGAN
-from bench.recipes.sngan import SNGAN
+from bench.recipes.gan import GAN, GAN_BOOK
+from bench.recipes.resnet import SNGAN_RESNET, WGAN_GP_RESNET, WGAN_GP_RESNET_64
+from bench.recipes.sngan import SNDCGAN_GAN_LANDSCAPE, SNGAN
 
 RECIPES: dict[str, dict[str, Any]] = {
+    "gan": GAN,
+    "gan_book": GAN_BOOK,
     "dcgan": DCGAN,
+    "dcgan_book": DCGAN_BOOK,
     "wgan": WGAN,
     "wgan_gp": WGAN_GP,
+    "wgan_gp_cifar": WGAN_GP_CIFAR,
+    "wgan_gp_resnet": WGAN_GP_RESNET,
+    "wgan_gp_resnet_64": WGAN_GP_RESNET_64,
     "sngan": SNGAN,
+    "sngan_resnet": SNGAN_RESNET,
+    "sndcgan_gan_landscape": SNDCGAN_GAN_LANDSCAPE,
     "fastgan": FASTGAN,
 }

@@ -1,4 +1,4 @@
-"""DCGAN, WGAN and WGAN-GP on the DCGAN family."""
+"""DCGAN, the book's DCGAN, WGAN and WGAN-GP on the DCGAN family."""
 
 from __future__ import annotations
 
@@ -67,4 +67,39 @@ WGAN_GP: dict[str, Any] = {
     "train.lr": 1e-4,  # algorithm 1: alpha
     "train.betas": [0.0, 0.9],  # algorithm 1
     "train.g_steps": 200_000,  # gan_cifar.py: ITERS
+}
+
+DCGAN_BOOK: dict[str, Any] = {
+    # Langr & Bok 2019, "GANs in Action", chapter 4, in Keras: a net of its own at 28 px.  There D takes one step on
+    # reals and one on fakes, here one step on both.
+    "data.size": 28,
+    "network": "dcgan",
+    "g_width": 64,  # 256, 128, 64
+    "d_width": 32,  # 32, 64, 128
+    "z_dim": 100,
+    "z_dist": "normal",
+    "init": "glorot",  # Keras
+    "g_norm": "bn",
+    "g_input_norm": "none",  # the dense layer goes straight into the first transposed conv
+    "d_norm": "bn",  # in all but the first conv
+    "bn_momentum": 0.01,  # Keras: momentum 0.99
+    "bn_eps": 1e-3,  # Keras
+    "loss": "nonsaturating",
+    "d_batching": "separate",
+    "train.batch": 128,
+    "train.n_critic": 1,
+    "train.optimizer": "adam",
+    "train.lr": 1e-3,  # Adam() of Keras
+    "train.betas": [0.9, 0.999],
+    "train.g_steps": 20_000,
+}
+
+WGAN_GP_CIFAR: dict[str, Any] = {
+    # Gulrajani et al. 2017, igul222/improved_wgan_training gan_cifar.py.  Batch norm of G's first map is there over
+    # each of its 4x4x512 values, here over each channel.
+    **WGAN_GP,
+    "g_width": 128,  # DIM: 512, 256, 128
+    "d_width": 128,
+    "kernel": 5,
+    "train.betas": [0.5, 0.9],  # not algorithm 1's (0, 0.9)
 }

@@ -1,4 +1,4 @@
-"""SNGAN."""
+"""SNGAN, and SNDCGAN as Kurach et al. compare by it."""
 
 from __future__ import annotations
 
@@ -23,4 +23,14 @@ SNGAN: dict[str, Any] = {
     "train.lr": 2e-4,  # setting C
     "train.betas": [0.5, 0.999],  # setting C
     "train.g_steps": 100_000,  # chainer-gan-lib train.py: max_iter
+}
+
+SNDCGAN_GAN_LANDSCAPE: dict[str, Any] = {
+    # Kurach et al. 2019, "A Large-Scale Study on Regularization and Normalization in GANs": SNDCGAN as in
+    # google/compare_gan, example_configs/sndcgan_celebahq128.gin: the setting that the paper recommends to begin with.
+    **SNGAN,
+    "sndcgan_form": "gan_landscape",  # architectures/sndcgan.py
+    "z_dist": "uniform",  # gans/utils: U(-1, 1) unless a config says otherwise
+    "g_input_norm": "same",  # g_bn1 after the dense layer; there over each of its values, here over each channel
+    "train.g_steps": 100_000,  # training_steps; with n_critic 1 as many D steps, in which the paper counts
 }

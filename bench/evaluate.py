@@ -50,8 +50,16 @@ def _reals(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet
     def classifier() -> Extractor:
         return _classifier(filled, root, cache)
 
-    known = {"labels": labels, "classifier": classifier} if len(dataset.classes) >= 2 else {}
-    return ReferenceSet(images, said, root=root, cache=cache, **known), dataset.classes
+    known = len(dataset.classes) >= 2
+    reals = ReferenceSet(
+        images,
+        said,
+        root=root,
+        cache=cache,
+        labels=labels if known else None,
+        classifier=classifier if known else None,
+    )
+    return reals, dataset.classes
 
 
 def _classifier(data: Data, root: Path, cache: Path) -> Extractor:
@@ -116,8 +124,8 @@ def score(
     (of pairs, made of the inputs that `paired.inputs_of` names).
 
     Metrics that read images come first, so that their memory and that of features are not held together.  One pass of
-    an extractor serves all metrics that read it.  `labels`: the classes that fakes were asked to be, int64 [N].  A metric that raises yields a failed record.  The caller adds `run`
-    and `snapshot`.  Raises DataError when the reals cannot be read.
+    an extractor serves all metrics that read it.  `labels`: the classes that fakes were asked to be, int64 [N].  A metric
+    that raises yields a failed record.  The caller adds `run` and `snapshot`.  Raises DataError when the reals cannot be read.
     """
     reals, _ = _reals(data, evaluate.part, root, cache)
     targets = inputs_of(len(fakes), len(reals.side)) if data.pairs != "none" else None

@@ -29,8 +29,8 @@ class ReferenceSet:
     """A reference set.
 
     `said`: flat, all that its content depends on (name, fingerprint, size, part, …); the key of everything kept.
-    `root`: where Inception's weights are looked for.  `cache`: None keeps nothing.  `classifier`: makes the stand-in
-    of a labelled set.
+    `root`: where Inception's weights are looked for.  `cache`: None keeps nothing.  `labels`: classes of the images,
+    int64 [N].  `classifier`: makes the stand-in of a labelled set.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class ReferenceSet:
         *,
         root: Path,
         cache: Path | None,
+        labels: Tensor | None = None,
         classifier: Callable[[], Extractor] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self.said = dict(said)
         self.root, self.cache = root, cache
-        self.side = Side(images, self._features, real=True, fit=self._gaussian)
+        self.side = Side(images, self._features, real=True, fit=self._gaussian, labels=labels)
         self._classifier, self._progress = classifier, progress
         self._extractors: dict[tuple[str, str | None], Extractor] = {}
         self._baselines: dict[str, dict[str, dict[str, float]]] = {}
@@ -88,6 +89,7 @@ class ReferenceSet:
             "weights": self.extractor(settings).weights,
             "extractor_source": settings.get("extractor_source"),
             "extractor_resize": settings.get("resize"),
+            **getattr(self.extractor(settings), "stamp", {}),
         }
 
     def _pass(self, settings: Settings) -> dict[str, Any]:

@@ -102,6 +102,32 @@ class SmallClassifier(nn.Module):
         return torch.cat(seen, dim=1), self.output(F.adaptive_avg_pool2d(x, self.grid).flatten(1))
 
 
+class PlaneClassifier(nn.Module):
+    """A classifier of grey images on each plane of a colour image: the modes of a stacked set (Metz et al. 2017).
+
+    The logit of mode c0 + K c1 + K² c2 is the sum of the planes' log-probabilities of c0, c1, c2; features are the
+    planes' side by side.
+    """
+
+    name = "classifier"
+    PLANES = 3
+
+    def __init__(self, plane: SmallClassifier) -> None:
+        super().__init__()
+        self.plane = plane
+        self.classes = plane.classes**self.PLANES
+        self.dim = plane.dim * self.PLANES
+        self.weights = plane.weights
+        self.stamp = {"extractor_of": f"each of {self.PLANES} planes"}
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, 3 dim] and logits [B, K³] of uint8 [B, 3, H, W]."""
+        features, logits = self.plane(images.flatten(0, 1)[:, None])
+        first, second, third = F.log_softmax(logits, dim=1).unflatten(0, (-1, self.PLANES)).unbind(dim=1)
+        joint = third[:, :, None, None] + second[:, None, :, None] + first[:, None, None, :]
+        return features.view(len(images), -1), joint.flatten(1)
+
+
 BATCH = 64
 STEPS = (200, 800)
 """Two passes over the set, but at least and at most so many steps."""

@@ -124,8 +124,9 @@ def score(
     (of pairs, made of the inputs that `paired.inputs_of` names).
 
     Metrics that read images come first, so that their memory and that of features are not held together.  One pass of
-    an extractor serves all metrics that read it.  `labels`: the classes that fakes were asked to be, int64 [N].  A metric
-    that raises yields a failed record.  The caller adds `run` and `snapshot`.  Raises DataError when the reals cannot be read.
+    an extractor serves all metrics that read it.  `labels`: the classes that fakes were asked to be, int64 [N].  A
+    metric that raises yields a failed record.  The caller adds `run` and `snapshot`.  Raises DataError when the reals
+    cannot be read.
     """
     reals, _ = _reals(data, evaluate.part, root, cache)
     targets = inputs_of(len(fakes), len(reals.side)) if data.pairs != "none" else None

@@ -304,6 +304,11 @@ class Setting(Strict):
         return self.condition != "none" or self.objective == "supervised" or self.g_norm == "cbn"
 
     @property
+    def classifies(self) -> bool:
+        """Whether D tells the classes of images, and is scored for it."""
+        return self.condition == "sgan" or self.objective == "supervised"
+
+    @property
     def gives_labels(self) -> bool:
         """Whether G and D are called with labels, so that fakes have classes too."""
         return self.condition not in ("none", "sgan") or self.g_norm == "cbn"

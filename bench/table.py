@@ -154,7 +154,8 @@ def _score_rows(
 ) -> Iterator[dict[str, Any]]:
     study, data = design.study, run.setting.data
     for snapshot in snapshots(folder, state):
-        asked = protocol.requests(study.metrics, study.evaluate, data, run.run_id, snapshot, sources(data))
+        metrics = protocol.askable(study.metrics, run.setting)
+        asked = protocol.requests(metrics, study.evaluate, data, run.run_id, snapshot, sources(data))
         for request in asked:
             record = read_json(folder.scores / f"{request.id}.json")
             about = {
@@ -256,7 +257,8 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
         about = {"cell": run.cell.name, "seed": run.seed, "run_id": run.run_id, "snapshot": labels[-1]}
         source = datasets.describe(run.setting.data, datasets.data_root())
         for evaluate in [study.evaluate, *protocol.other_evaluations(study.evaluate)]:
-            asked = protocol.requests(study.metrics, evaluate, run.setting.data, run.run_id, labels[-1], source)
+            metrics = protocol.askable(study.metrics, run.setting)
+            asked = protocol.requests(metrics, evaluate, run.setting.data, run.run_id, labels[-1], source)
             for request in asked:
                 for row in _value_rows(read_json(folder.scores / f"{request.id}.json") or {}):
                     if row["score_status"] == "ok":

@@ -30,7 +30,14 @@ TINY = {
 
 
 def nets(**knobs: Any) -> tuple[Any, Any]:
-    return build(setting(**knobs))
+    """Build G and D, grown up."""
+    return grown(*build(setting(**knobs)))
+
+
+def grown(*pair: Any) -> Any:
+    for net in pair:
+        net.set_stage(net.sizes[-1], 1.0)
+    return pair
 
 
 def setting(**knobs: Any) -> Setting:
@@ -130,11 +137,17 @@ def test_a_state_knows_its_stage() -> None:
         assert torch.equal(net(given), twin(given))
 
 
+def test_growing_nets_begin_at_the_first_size() -> None:
+    G, D = build(setting(growth=True, growth_start=8))
+    assert G(normal(2, 6)).shape == (2, 3, 8, 8)
+    assert (G.size, G.fade) == (D.size, D.fade) == (8, 1.0)
+
+
 def test_without_growth_it_is_the_grown_net() -> None:
     """The same weights under the same names, without the RGB layers of smaller sizes."""
-    for grown, plain, given in zip(nets(growth=True), nets(), (normal(2, 6), normal(2, 3, 16, 16)), strict=True):
-        assert torch.equal(grown(given), plain(given))
-        missing = set(grown.state_dict()) - set(plain.state_dict())
+    for full, plain, given in zip(nets(growth=True), nets(), (normal(2, 6), normal(2, 3, 16, 16)), strict=True):
+        assert torch.equal(full(given), plain(given))
+        missing = set(full.state_dict()) - set(plain.state_dict())
         assert {name.rpartition(".")[0] for name in missing} in (
             {"levels.0.rgb", "levels.1.rgb"},
             {"levels.0.from_rgb.conv", "levels.1.from_rgb.conv"},
@@ -176,7 +189,7 @@ def test_parameters_of_the_papers_nets(base: int, size: int, z_dim: int) -> None
         g_width=width, d_width=width, max_width=512, z_dim=z_dim, data__size=size, mbstd=16, growth=True, init="he"
     )
     with torch.device("meta"):
-        G, D = progan.generator(s, 3), progan.discriminator(s, 3)
+        G, D = grown(progan.generator(s, 3), progan.discriminator(s, 3))
         z = torch.empty(16, z_dim)
         assert G(z).shape == (16, 3, size, size)
         assert D(G(z)).shape == (16,)
@@ -238,7 +251,7 @@ FACTORS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("factors", FACTORS, ids=lambda factors: ",".join(map(str, factors.values())))
 def test_every_factor_has_its_place(factors: dict[str, Any]) -> None:
     s = setting(**factors)
-    G, D = build(s)
+    G, D = grown(*build(s))
     fake = G(normal(4, 6))
     assert fake.shape == (4, s.data.channels, s.data.size, s.data.size)
     assert fake.abs().max() <= (1 if s.output == "tanh" else math.inf)

@@ -101,7 +101,7 @@ class Generator(Growing):
     """z [B, z_dim] → [B, C, S, S] for the stage's size S, linear or in [-1, 1].
 
     While a level fades in: lerp(doubled RGB of the level below, its own RGB, fade).  `skips`, `sources`, `style`,
-    `output` and `z_normalized` as in `bench.models.layers.Generator`.
+    `output` and `z_normalized` as in `bench.models.layers.Generator`; `begins` is the size to start at.
     """
 
     def __init__(
@@ -113,8 +113,9 @@ class Generator(Growing):
         output: nn.Module,
         style: nn.Module | None,
         z_normalized: bool,
+        begins: int,
     ) -> None:
-        super().__init__(max(levels))
+        super().__init__(begins)
         self.sizes, self.sources, self.z_normalized = tuple(levels), dict(sources), z_normalized
         self.levels = nn.ModuleList(levels.values())
         self.skips = nn.ModuleDict({str(size): skip for size, skip in skips.items()})
@@ -164,6 +165,7 @@ def generator(setting: Setting, channels: int) -> Generator:
         output=OUTPUTS.get(setting.output, nn.Identity)(),
         style=style_of(setting, [block for level in levels.values() for block in level.blocks]),
         z_normalized=setting.z_normalized,
+        begins=shown[0],
     )
 
 
@@ -230,11 +232,11 @@ class Discriminator(Growing, Judge):
     """[B, C, S, S] → [B], S the stage's size; larger images are brought to it by box filter.
 
     While a level fades in, what it makes is lerp(RGB of the halved image at the level below, its own, fade).
-    `levels` maps the side of the maps that a level reads to it, 4 upwards.
+    `levels` maps the side of the maps that a level reads to it, 4 upwards; `begins` is the size to start at.
     """
 
-    def __init__(self, levels: Mapping[int, DLevel | Smallest], logit: nn.Module) -> None:
-        super().__init__(max(levels))
+    def __init__(self, levels: Mapping[int, DLevel | Smallest], logit: nn.Module, *, begins: int) -> None:
+        super().__init__(begins)
         self.sizes = tuple(levels)
         self.levels = nn.ModuleList(levels.values())
         self.logit = logit
@@ -281,4 +283,4 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         wide, narrow = widths[size // 2], widths[size]
         convs = [block(i, 0, narrow, narrow, size), block(i, 1, narrow, wide, size)]
         levels[size] = DLevel(from_rgb(size), convs)
-    return Discriminator(levels, FlatDense(widths[2] + kernels, 1))
+    return Discriminator(levels, FlatDense(widths[2] + kernels, 1), begins=shown[0])

@@ -244,6 +244,13 @@ RULES: tuple[Rule, ...] = (
         "minibatch discrimination compares an image with the others of its batch",
     ),
     Rule(
+        43,
+        "deny",
+        "growth with condition: embed_mul",
+        lambda s: s.growth and s.condition == "embed_mul",
+        "the label's channel beside the image has one size",
+    ),
+    Rule(
         24,
         "deny",
         "decoders with d_batching: joint",

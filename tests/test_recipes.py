@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from bench import schedule
 from bench.batches import Batches
 from bench.data import Part
 from bench.models import build
@@ -37,6 +38,9 @@ PAPERS = {
     "sngan_resnet": ("hinge", "none", "none", "spectral", "adam", 2e-4, (0.0, 0.9), 5, 64, 128),
     # compare_gan's sndcgan_celebahq128.gin: non-saturating, 2e-4, (0.5, 0.999), disc_iters 1, batch 64, z_dim 128.
     "sndcgan_gan_landscape": ("nonsaturating", "none", "none", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 64, 128),
+    # ProGAN appendix A.1: alpha 1e-3, beta1 0, beta2 0.99, n_critic 1, minibatch 16, 512 latents; CIFAR-10: 128.
+    "progan": ("wasserstein", "gp", "none", "none", "adam", 1e-3, (0.0, 0.99), 1, 16, 512),
+    "progan_cifar": ("wasserstein", "gp", "none", "none", "adam", 1e-3, (0.0, 0.99), 1, 16, 128),
     # FastGAN: the released code's train.py (batch 8, 2e-4, beta1 0.5, nz 256).
     "fastgan": ("hinge", "none", "bn", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 8, 256),
 }
@@ -44,6 +48,8 @@ PAPERS = {
 SMALL: dict[str, dict[str, object]] = {
     **{name: {"data.size": 32} for name in ("sngan_resnet", "wgan_gp_resnet", "wgan_gp_resnet_64")},
     "dcgan_book": {"data.size": 28},
+    "progan": {"growth_batches": [4], "max_width": 16},
+    "progan_cifar": {"max_width": 16},
     "fastgan": {"data.size": 64, "reconstruction": "l1"},
 }
 """What a recipe needs at the least."""
@@ -87,6 +93,19 @@ def test_gan_has_the_schedules_of_its_code() -> None:
     s = resolve(RECIPES["gan"])
     assert (s.train.momentum, s.train.final_momentum, s.train.momentum_epochs) == (0.5, 0.7, 250)
     assert (s.train.lr_decay, s.d_loss_weight, s.init) == ("exponential", 0.5, "uniform")
+
+
+def test_progan_has_what_appendix_a1_says() -> None:
+    """Drift 0.001, G averaged by 0.999, 800k images a level and a fade; 14, 6 and 3 images at 256, 512 and 1024 px."""
+    paper, cifar = resolve(RECIPES["progan"], {"data.size": 1024}), resolve(RECIPES["progan_cifar"])
+    for s, kimg in ((paper, 800), (cifar, 400)):
+        assert (s.drift, s.ema, s.growth_stable_kimg, s.growth_fade_kimg) == (1e-3, 0.999, kimg, kimg)
+        assert (s.equalized, s.pixel_norm, s.z_normalized, s.growth_reset) == (True, True, True, True)
+    assert dict(zip(schedule.levels(paper), schedule.batches(paper), strict=True)) == {
+        **dict.fromkeys((4, 8, 16, 32, 64, 128), 16),
+        **{256: 14, 512: 6, 1024: 3},
+    }
+    assert (paper.gp_target, cifar.gp_target) == (1.0, 750.0)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -53,6 +53,7 @@ ROWS = [
     # 4 to 32 px are three steps up, each of 600 kimg at full strength and 600 of fading.
     (41, "warn", {**GROWS, "train__kimg": 3600}, {**GROWS, "train__kimg": 3601}),
     (41, "warn", {**GROWS, "train__g_steps": 56_250}, {**GROWS, "train__g_steps": 56_251}),
+    (43, "deny", {**GROWS, "condition": "embed_mul"}, {**GROWS, "condition": "concat"}),
     (42, "deny", {"mbdiscrimination": 4, "train__batch": 1}, {"mbdiscrimination": 4, "train__batch": 2}),
     (55, "deny", {"decoders": "both"}, {**FASTGAN, "decoders": "both"}),
     (55, "deny", {"d_sle": "add"}, {**FASTGAN, "d_sle": "add"}),

@@ -11,6 +11,7 @@ from typing import Any
 from bench.recipes.dcgan import DCGAN, DCGAN_BOOK, WGAN, WGAN_GP, WGAN_GP_CIFAR
 from bench.recipes.fastgan import FASTGAN
 from bench.recipes.gan import GAN, GAN_BOOK
+from bench.recipes.progan import PROGAN, PROGAN_CIFAR
 from bench.recipes.resnet import SNGAN_RESNET, WGAN_GP_RESNET, WGAN_GP_RESNET_64
 from bench.recipes.sngan import SNDCGAN_GAN_LANDSCAPE, SNGAN
 
@@ -27,5 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sngan": SNGAN,
     "sngan_resnet": SNGAN_RESNET,
     "sndcgan_gan_landscape": SNDCGAN_GAN_LANDSCAPE,
+    "progan": PROGAN,
+    "progan_cifar": PROGAN_CIFAR,
     "fastgan": FASTGAN,
 }

@@ -85,7 +85,8 @@ def orders_of(design: Design) -> Orders:
     sets = [run.setting.data for run in design.runs]
     return Orders(
         data_root=datasets.data_root(),
-        folders={data.fingerprint: str(Path(data.folder).expanduser().resolve()) for data in sets if data.folder},
+        folders={data.fingerprint: _whole(data.folder) for data in sets if data.folder},
+        input_folders={data.fingerprint: _whole(data.input_folder) for data in sets if data.input_folder},
         metrics=asked.metrics,
         evaluate=asked.evaluate,
         probes=asked.probes,
@@ -95,6 +96,10 @@ def orders_of(design: Design) -> Orders:
         checkpoint_minutes=asked.resources.checkpoint_minutes,
         packed=asked.resources.runs_per_gpu > 1,
     )
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def exit_code(main: Callable[[], int]) -> int:

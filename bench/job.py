@@ -22,17 +22,20 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 import bench
-from bench import data, datasets, draws, evaluate, norms, own_modules, sample
+from bench import data, datasets, draws, evaluate, norms, own_modules, sample, snapshot
 from bench.keeper import Heartbeat, RunKeeper, Stop, newest_checkpoints
+from bench.metrics import paired
 from bench.metrics.failure import MetricError
 from bench.models import build
 from bench.models.own import check_own_network
 from bench.objectives.losses import check_own_loss
 from bench.orders import Orders
-from bench.protocol import Evaluate, Request
-from bench.schedule import schedule
+from bench.probes.watch import Probes
+from bench.protocol import METRICS, Evaluate, Request
+from bench.schedule import Schedule, schedule
 from bench.setting import NUMERICS, Data, Setting, run_id
 from bench.store import RunFolder, Store, StoreError, now, publish, publish_json, read_json, write_json
 from bench.train import Outcome, train
@@ -123,14 +126,16 @@ class Work:
 
     def train(self) -> Outcome:
         """Train to the end, or to a stop; record the outcome."""
-        part = self.dataset.part("train")
+        part = self.training_part()
         plan = schedule(self.setting, len(part.images))
         checkpoint_s = 60.0 * self.orders.checkpoint_minutes
+        pairs = sample.sheet_pairs(self.dataset)
+        shown = None if pairs is None else pairs.inputs
         keeper = RunKeeper(
-            self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s
+            self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s, inputs=shown
         )
         try:
-            outcome = train(self.setting, part, plan, keeper, self.device)
+            outcome = train(self.setting, part, plan, keeper, self.device, self.probes(part, plan))
         finally:
             keeper.close()
             self.notes += keeper.notes
@@ -139,6 +144,22 @@ class Work:
             publish_json(self.folder.trained, self.record(outcome, kept))
             print(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s", flush=True)
         return outcome
+
+    def probes(self, part: data.Part, plan: Schedule) -> Probes | None:
+        """What to watch; None where nothing is asked for."""
+        asked = self.orders.probes
+        if not asked:
+            return None
+        held_out = self.dataset.part("held_out") if len(self.dataset.parts["held_out"]) else None
+        every = self.orders.probe_every_kimg
+        return Probes(asked, self.setting, plan, part, held_out, self.device, every_kimg=every)
+
+    def training_part(self) -> data.Part:
+        """The reals to train on: with `data.jitter`, larger ones than are scored, to be cropped."""
+        if not self.setting.data.jitter:
+            return self.dataset.part("train")
+        cache = Store(self.folder.path.parent.parent).cache
+        return data.load(larger(self.setting.data), self.orders.data_root, cache).part("train")
 
     def record(self, outcome: Outcome, snapshots: list[str]) -> dict[str, Any]:
         """What trained.json says."""
@@ -179,24 +200,41 @@ class Work:
 
     def scores_of(self, label: str, asked: Evaluate, missing: Sequence[Request]) -> Iterator[dict[str, Any]]:
         """Sample one snapshot and score it; a snapshot that cannot be sampled gives failed scores with the reason."""
+        of_classifier = [request for request in missing if METRICS[request.metric].of == "classifier"]
+        of_fakes = [request for request in missing if METRICS[request.metric].of != "classifier"]
         try:
-            fakes = self.fakes(label, asked)
+            nets = snapshot.load(self.setting, self.folder.snapshots / f"{label}.pt")
+            fakes = self.fakes(nets["G"], asked) if of_fakes else None
+        except snapshot.SnapshotError as error:
+            remedy = f"delete the folder {self.folder.path} and run the study again to train it anew"
+            yield from (evaluate.failed(request, f"{error}: {remedy}") for request in missing)
+            return
         except sample.SampleError as error:
             yield from (evaluate.failed(request, str(error)) for request in missing)
             return
-        cache = Store(self.folder.path.parent.parent).cache
-        yield from evaluate.score(missing, fakes, self.setting.data, asked, root=self.orders.data_root, cache=cache)
+        if of_classifier:
+            yield from evaluate.score_classifier(of_classifier, nets["D"], self.setting, self.dataset)
+        if fakes is not None:
+            yield from self.scores_of_fakes(fakes, asked, of_fakes)
 
-    def fakes(self, label: str, asked: Evaluate) -> torch.Tensor:
-        """Sample the fakes of a snapshot, uint8 [N, C, H, W].  Raises SampleError."""
-        path = self.folder.snapshots / f"{label}.pt"
-        G, _ = build(self.setting)
-        try:
-            G.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:
-            remedy = f"delete the folder {self.folder.path} and run the study again to train it anew"
-            raise sample.SampleError(f"the snapshot {path.name} is missing or damaged: {remedy}") from error
-        return sample.fakes(G, self.setting, asked.fakes, seed=asked.seed, batch=asked.batch, device=self.device)
+    def scores_of_fakes(
+        self, fakes: torch.Tensor, asked: Evaluate, missing: Sequence[Request]
+    ) -> Iterator[dict[str, Any]]:
+        """Score fakes, with the classes that they were asked to be where G reads labels."""
+        labels = None
+        if self.setting.gives_labels:
+            labels = sample.asked(self.setting, asked.fakes, seed=asked.seed, batch=asked.batch)
+        root, cache = self.orders.data_root, Store(self.folder.path.parent.parent).cache
+        yield from evaluate.score(missing, fakes, self.setting.data, asked, labels=labels, root=root, cache=cache)
+
+    def fakes(self, G: nn.Module, asked: Evaluate) -> torch.Tensor:
+        """Sample the fakes of a snapshot's G, uint8 [N, C, H, W].  Raises SampleError."""
+        inputs = self.dataset.part(asked.part).inputs
+        if inputs is not None:
+            inputs = inputs[: paired.shown(asked.fakes, len(inputs))]
+        return sample.fakes(
+            G, self.setting, asked.fakes, seed=asked.seed, batch=asked.batch, device=self.device, inputs=inputs
+        )
 
 
 def check_sources(setting: Setting) -> None:
@@ -244,10 +282,20 @@ def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
         print(f"not readable, left out: {file}: {reason}", file=sys.stderr)
     if len(dataset.unreadable) > 20:
         print(f"… and {len(dataset.unreadable) - 20} more", file=sys.stderr)
-    images, _ = dataset.part("train")
-    chosen = draws.permutation(len(images), sample.SHEET_SEED, "sheet_reals", 0)
-    publish(study / "reals.png", sample.sheet(images[chosen]))
+    if setting.data.jitter:
+        data.load(larger(setting.data), orders.data_root, cache)
+    images = dataset.part("train").images
+    reals = images[draws.permutation(len(images), sample.SHEET_SEED, "sheet_reals", 0)]
+    if (pairs := sample.sheet_pairs(dataset)) is not None:
+        reals = pairs.images
+        publish(study / "inputs.png", sample.sheet(pairs.inputs))
+    publish(study / "reals.png", sample.sheet(reals))
     evaluate.prepare(setting.data, orders.evaluate, orders.metrics, root=orders.data_root, cache=cache)
+
+
+def larger(data: Data) -> Data:
+    """Return the set out of which `data.jitter` crops."""
+    return data.model_copy(update={"size": data.size + data.jitter, "jitter": 0})
 
 
 def prepare_torch(setting: Setting, orders: Orders) -> torch.device:
@@ -269,7 +317,9 @@ def with_folder(setting: Setting, orders: Orders) -> Setting:
     """Say where the images of `data: {folder: ...}` lie on this machine; that is no part of the run."""
     if setting.data.name != "folder":
         return setting
-    where: Data = setting.data.model_copy(update={"folder": orders.folders.get(setting.data.fingerprint)})
+    mark = setting.data.fingerprint
+    paths = {"folder": orders.folders.get(mark), "input_folder": orders.input_folders.get(mark)}
+    where: Data = setting.data.model_copy(update=paths)
     return setting.model_copy(update={"data": where})
 
 

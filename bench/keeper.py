@@ -16,9 +16,9 @@ from types import FrameType
 from typing import IO, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bench import sample
+from bench import sample, snapshot
 from bench.setting import Setting
 from bench.store import RunFolder, StoreError, publish, write_bytes, write_json
 
@@ -100,7 +100,10 @@ class RunKeeper:
         heartbeat: Heartbeat,
         *,
         checkpoint_s: float = 120.0,
+        inputs: Tensor | None = None,
     ) -> None:
+        """`inputs`: of pairs, what the sheets are made of, uint8 [N, C_in, H, W]."""
+        self.inputs = inputs
         self.run, self.setting, self.stop, self.heartbeat = run, setting, stop, heartbeat
         self.notes: list[str] = []
         self.folder = run.attempt(attempt)
@@ -108,11 +111,14 @@ class RunKeeper:
         self.checkpoint_s = checkpoint_s
         self._last_checkpoint = time.monotonic()
         self._log = (self.folder / "train.jsonl").open("a")
+        self._probes: IO[str] | None = None
         self._said = 0.0
 
     def close(self) -> None:
-        """End the log."""
+        """End the logs."""
         self._log.close()
+        if self._probes is not None:
+            self._probes.close()
 
     # Log and progress.
 
@@ -120,6 +126,13 @@ class RunKeeper:
         """Append one row to this attempt's train.jsonl."""
         self._log.write(json.dumps(row) + "\n")
         self._log.flush()
+
+    def probe(self, row: dict[str, Any]) -> None:
+        """Append one row to this attempt's probes.jsonl, which the first one makes."""
+        if self._probes is None:
+            self._probes = (self.folder / "probes.jsonl").open("a")
+        self._probes.write(json.dumps(row, allow_nan=False) + "\n")
+        self._probes.flush()
 
     def progress(self, **words: float) -> None:
         """Say how far the run is: to the heartbeat file always, to the log a line a minute."""
@@ -165,15 +178,26 @@ class RunKeeper:
 
     # Snapshots.
 
-    def snapshot(self, label: str, G_ema: nn.Module) -> None:
-        """Publish G_ema and a sheet of its samples; a snapshot that stands is left as it is."""
+    def snapshot(self, label: str, kept: nn.Module) -> None:
+        """Publish a snapshot and a sheet of its samples; a snapshot that stands is left as it is."""
         buffer = io.BytesIO()
-        torch.save(G_ema.state_dict(), buffer)
+        torch.save(kept.state_dict(), buffer)
         publish(self.run.snapshots / f"{label}.pt", buffer.getvalue())
+        G = snapshot.nets(kept).get("G")
+        if G is None:
+            return
+        tiles, y = sample.SHEET**2, sample.of_columns(self.setting)
         try:
-            device = next(G_ema.parameters()).device
+            device = next(G.parameters()).device
             shown = sample.fakes(
-                G_ema, self.setting, sample.SHEET**2, seed=sample.SHEET_SEED, stream="sheet_z", device=device
+                G,
+                self.setting,
+                tiles,
+                seed=sample.SHEET_SEED,
+                stream="sheet_z",
+                device=device,
+                y=y,
+                inputs=self.inputs,
             )
         except sample.SampleError as error:
             print(f"snapshot {label}: no samples: {error}", flush=True)

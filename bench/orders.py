@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from bench.protocol import Evaluate, Reals, Request, other_evaluations, requests
+from bench.probes import ProbeName
+from bench.protocol import Evaluate, Reals, Request, askable, other_evaluations, requests
 from bench.setting import PositiveFloat, PositiveInt, Setting, Strict
 from bench.store import RunFolder, StoreError, write_bytes
 
@@ -31,8 +32,13 @@ class Orders(Strict):
     """Where downloaded sets lie."""
     folders: dict[str, str] = Field(default_factory=dict)
     """Where the images of each `data: {folder: ...}` lie, by the set's fingerprint."""
+    input_folders: dict[str, str] = Field(default_factory=dict)
+    """Where the input images of each `data: {pairs: folders, ...}` lie, likewise."""
     metrics: tuple[str, ...] = ()
     evaluate: Evaluate = Evaluate()
+    probes: tuple[ProbeName, ...] = ()
+    """What to watch inside the nets while they train."""
+    probe_every_kimg: PositiveFloat | None = None
     noise_run: str | None = None
     """The run whose last snapshot is scored by other evaluation seeds as well."""
     cpu_threads: PositiveInt = 1
@@ -50,7 +56,7 @@ class Orders(Strict):
             asked += [(max(snapshots), evaluate) for evaluate in other_evaluations(self.evaluate)]
         missing = []
         for label, evaluate in asked:
-            listed = requests(self.metrics, evaluate, setting.data, folder.path.name, label, source)
+            listed = requests(askable(self.metrics, setting), evaluate, setting.data, folder.path.name, label, source)
             if left := [request for request in listed if not folder.is_scored(request.id)]:
                 missing.append(Evaluation(label, evaluate, left))
         return missing

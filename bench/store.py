@@ -309,9 +309,14 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """The training log over all attempts, one row a logged step: no gaps, no doubles."""
-        rows = itertools.chain.from_iterable(
-            read_rows(self.attempt(number) / "train.jsonl") for number in self.attempts()
-        )
+        return self._merged("train.jsonl")
+
+    def probe_log(self) -> list[dict[str, Any]]:
+        """The probes over all attempts, likewise; empty where none were switched on."""
+        return self._merged("probes.jsonl")
+
+    def _merged(self, name: str) -> list[dict[str, Any]]:
+        rows = itertools.chain.from_iterable(read_rows(self.attempt(number) / name) for number in self.attempts())
         merged = {row["step"]: row for row in rows if "step" in row}
         return [merged[step] for step in sorted(merged)]
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.outcomes import Collapse
+from bench.probes import ProbeName
+from bench.probes import chosen as chosen_probes
 from bench.protocol import Evaluate
 from bench.study_checks import Check
 from bench.study_file import Claim, Combination, FractionDesign, Resources, label, schema
@@ -58,6 +61,10 @@ class Study:
     claims: tuple[Claim, ...]
     resources: Resources
     evidence: bool
+    collapse: Collapse
+    probes: tuple[ProbeName, ...]
+    """What to watch inside the nets while they train."""
+    probe_every_kimg: float | None
     profile: str | None
     overrides: tuple[str, ...]
     reference_said: bool = True
@@ -122,6 +129,9 @@ def _study(
         claims=keys.claims,
         resources=keys.resources,
         evidence=keys.evidence,
+        collapse=keys.collapse,
+        probes=chosen_probes(keys.probes),
+        probe_every_kimg=keys.probe_every_kimg,
         profile=profile,
         overrides=overrides,
         reference_said=bool(keys.reference),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench import own_modules, protocol, sizes
+from bench.probes import MEASURES
 from bench.setting import LENGTHS, SNAPSHOTS, overlay
 from bench.study_file import SETTING_LEAVES, FractionDesign
 from bench.study_layers import Draft
@@ -13,7 +14,7 @@ from bench.study_levels import Levels, touched
 from bench.yaml_places import Trail, nearest
 
 OUTCOMES = ("collapsed", "never_learned", "diverged", "done")
-"""What a claim may measure besides metrics."""
+"""What a claim may measure besides metrics and the measures of probes."""
 
 
 class Check(Levels):
@@ -94,13 +95,14 @@ class Check(Levels):
             self._moment((*trail, "at"), claim.at)
 
     def _measure(self, trail: Trail, name: str) -> None:
-        if name in protocol.METRICS or name in OUTCOMES:
+        if name in protocol.METRICS or name in OUTCOMES or name in MEASURES:
             return
         try:
             protocol.measure(name)
         except KeyError:
-            options = [*protocol.METRICS, *OUTCOMES]
-            self.say(trail, f"{name!r} is no metric and no outcome: {', '.join(options)}{nearest(name, options)}")
+            options = [*protocol.METRICS, *OUTCOMES, *MEASURES]
+            hint = nearest(name, options)
+            self.say(trail, f"{name!r} is no metric, outcome or probe's measure: {', '.join(options)}{hint}")
 
     def _moment(self, trail: Trail, at: Any) -> None:
         if isinstance(at, str):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.fields import FieldInfo
 
+from bench.outcomes import Collapse
+from bench.probes import ProbeName
 from bench.protocol import METRICS, Evaluate
 from bench.recipes import RECIPES
 from bench.setting import DEFAULTS, Data, PositiveFloat, PositiveInt, Setting, Strict, Train
@@ -94,7 +96,7 @@ class Difference(_Claim):
     left: Cells
     right: Cells
     measure: Words
-    """A metric or one of its values, or an outcome: collapsed, diverged, done."""
+    """A metric or one of its values, an outcome (collapsed, never_learned, diverged, done) or a probe's measure."""
     expect: Direction
     """What left is, compared with right."""
 
@@ -252,6 +254,17 @@ class _Keys(BaseModel):
         Field(description="Scores to compute.", json_schema_extra={"items": {"enum": list(METRICS)}}),
     ] = ("fd", "swd", "ms_ssim")
     evaluate: Annotated[Evaluate, Field(description="How all cells are scored.")] = Evaluate()
+    collapse: Annotated[
+        Collapse, Field(description="When a snapshot counts as collapsed; the labels of runs follow from it.")
+    ] = Collapse()
+    probes: Annotated[
+        bool | tuple[ProbeName, ...],
+        Field(description="What to watch inside the nets while they train: all of it (true), or these."),
+    ] = False
+    probe_every_kimg: Annotated[
+        PositiveFloat | None,
+        Field(description="Between two rows of probes; unset: at most 50 a run, and cheap.  Snapshots have one too."),
+    ] = None
     claims: Annotated[
         tuple[Annotated[Claim, Field(discriminator="kind")], ...],
         Field(description="Contrasts with a predicted outcome; the report judges them."),

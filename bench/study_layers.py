@@ -19,7 +19,7 @@ from bench.setting import flatten, overlay, unflatten
 from bench.study_file import SETTING_KEYS, ProfileKeys, StudyKeys
 from bench.yaml_places import Parsed, Problem, Trail, nearest, parse, show_path
 
-GROUPS = ("data", "train", "evaluate", "resources")
+GROUPS = ("data", "train", "evaluate", "collapse", "resources")
 """Maps of which a later layer says only what it changes."""
 _LISTS = ("claims", "exclude", "force")
 

@@ -1,6 +1,6 @@
 """The training loop: one function, straight down.
 
-stage → batch → phases → EMA → log / snapshot / checkpoint → done?  Objectives say what each phase minimises;
+stage → batch → phases → EMA → log / probe / snapshot / checkpoint → done?  Objectives say what each phase minimises;
 `update` alone does backward and step.  All draws are addressed by (seed, stream, step), so a checkpoint holds no
 generator state and a resumed run equals one never stopped, bit for bit.
 """
@@ -23,8 +23,10 @@ from bench.data import Part
 from bench.models import build, set_chance, set_stage
 from bench.objectives import Nets, Phase, phases
 from bench.optimizers import make_optimizer, set_rates
+from bench.probes.watch import Probes
 from bench.schedule import Schedule, d_updates_before, nimg_after, stage
 from bench.setting import Setting
+from bench.snapshot import to_keep
 
 
 class Keeper(Protocol):
@@ -39,8 +41,11 @@ class Keeper(Protocol):
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to train.jsonl."""
 
-    def snapshot(self, label: str, G_ema: nn.Module) -> None:
-        """Keep G_ema alone, and its samples."""
+    def probe(self, row: dict[str, Any]) -> None:
+        """Append one row to probes.jsonl."""
+
+    def snapshot(self, label: str, kept: nn.Module) -> None:
+        """Keep a snapshot, as `bench.snapshot.to_keep` makes it, and its samples."""
 
     def progress(self, **words: float) -> None:
         """Say how far the run is."""
@@ -67,9 +72,14 @@ class Outcome:
 
 
 def train(
-    setting: Setting, part: Part, schedule: Schedule, keeper: Keeper, device: torch.device | str = "cpu"
+    setting: Setting,
+    part: Part,
+    schedule: Schedule,
+    keeper: Keeper,
+    device: torch.device | str = "cpu",
+    probes: Probes | None = None,
 ) -> Outcome:
-    """Train one run on the training part, from its newest checkpoint to its end."""
+    """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing."""
     seed, knobs = setting.seed, setting.train
 
     # Networks and optimizers.
@@ -95,6 +105,10 @@ def train(
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])
         sums.load(checkpoint["sums"])
+        if probes is not None:
+            probes.load(checkpoint.get("probes", {}))
+    elif probes is not None:
+        keeper.probe(probes.row(0, G, D))
     started, started_at = time.monotonic(), step
 
     def update(phase: Phase, index: int) -> None:
@@ -119,6 +133,7 @@ def train(
             **{name: net.state_dict() for name, net in {"G": G, "D": D, "G_ema": G_ema}.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
             "sums": sums.state(),
+            **({"probes": probes.state()} if probes is not None else {}),
         }
 
     def outcome(status: str, cause: str | None = None) -> Outcome:
@@ -164,9 +179,11 @@ def train(
             rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
             keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
 
-        # Keep a snapshot; keep a checkpoint; stop if asked.
+        # Take the probes; keep a snapshot; keep a checkpoint; stop if asked.
+        if probes is not None and probes.due(step):
+            keeper.probe(probes.row(step, G, D))
         if keeping:
-            keeper.snapshot(schedule.snapshots[step], G_ema)
+            keeper.snapshot(schedule.snapshots[step], to_keep(setting, G_ema, D))
         if saving and step < schedule.steps:
             keeper.save_checkpoint(step, state())
         if stopping and step < schedule.steps:

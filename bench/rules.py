@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------
 # The table.
 
-_GRADIENT = ("gp", "r1")
+_GRADIENT = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
 
 
 def _rank_batch(setting: Setting) -> int:
@@ -62,7 +62,14 @@ def _groups_badly(setting: Setting) -> bool:
 
 
 def _has_batch_norm(setting: Setting) -> bool:
-    return bool({"bn", "selfmod_bn"} & {setting.g_norm, _input_norm(setting), setting.d_norm})
+    return bool({"bn", "selfmod_bn", "cbn"} & {setting.g_norm, _input_norm(setting), setting.d_norm})
+
+
+def _bounds_weights(setting: Setting) -> bool:
+    """Say whether something holds the size of D's weights."""
+    return setting.d_weight in ("spectral", "orthogonal") or (
+        setting.d_weight == "weight" and not setting.d_norm_affine
+    )
 
 
 def _one_pixel(setting: Setting) -> bool:
@@ -84,14 +91,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         1,
         "deny",
-        "d_norm: bn with penalty: gp or r1",
+        "d_norm: bn with penalty: gp, gp0, r1, r2, r1r2 or dragan",
         lambda s: s.d_norm == "bn" and s.penalty in _GRADIENT,
         "batch norm in D mixes the samples of a batch, so the penalty on one sample's gradient is undefined",
     ),
     Rule(
         3,
         "warn",
-        "d_norm: in with penalty: gp or r1",
+        "d_norm: in with penalty: gp, gp0, r1, r2, r1r2 or dragan",
         lambda s: s.d_norm == "in" and s.penalty in _GRADIENT,
         "instance norm hides each image's overall contrast from D",
     ),
@@ -112,15 +119,15 @@ RULES: tuple[Rule, ...] = (
     Rule(
         6,
         "deny",
-        "penalty: clip with d_weight: spectral or equalized",
-        lambda s: s.penalty == "clip" and (s.d_weight == "spectral" or s.equalized),
+        "penalty: clip with d_weight: spectral or weight, or equalized",
+        lambda s: s.penalty == "clip" and (s.d_weight in ("spectral", "weight") or s.equalized),
         "clipping has no target when the effective weight is not the parameter, and 0.01 kills N(0, 1) weights",
     ),
     Rule(
         8,
         "deny",
-        "loss: wasserstein with penalty: none and d_weight: none",
-        lambda s: s.loss == "wasserstein" and s.penalty == "none" and s.d_weight == "none",
+        "loss: wasserstein with penalty: none and d_weight: none, or weight with its gain",
+        lambda s: s.loss == "wasserstein" and s.penalty == "none" and not _bounds_weights(s),
         "nothing bounds the critic, so its objective has no maximum",
     ),
     Rule(
@@ -221,6 +228,41 @@ RULES: tuple[Rule, ...] = (
         lambda s: _input_norm(s) in ("in", "adain") and smallest_map(s) > 2,
         "instance norm of G's first map erases each channel's level and contrast, where z speaks; "
         "Kwak & Ko keep batch norm there (g_input_norm: bn)",
+    ),
+    Rule(
+        29,
+        "warn",
+        "equalized with d_weight or g_weight: weight",
+        lambda s: s.equalized and "weight" in (s.d_weight, s.g_weight),
+        "g v / |v| cancels the equalized learning rate's factor in v, and g is not scaled",
+    ),
+    Rule(
+        30,
+        "deny",
+        "loss: relativistic with a train.g_batch other than train.batch",
+        lambda s: s.loss == "relativistic" and s.train.g_batch not in (None, s.train.batch),
+        "each fake is compared with the real of its place in the batch",
+    ),
+    Rule(
+        31,
+        "deny",
+        "a network of your own with condition: acgan or sgan, or objective: supervised",
+        lambda s: ":" in s.network and (s.condition in ("acgan", "sgan") or s.objective == "supervised"),
+        "a D of your own gives no class logits",
+    ),
+    Rule(
+        32,
+        "deny",
+        "g_norm: cbn with condition: none or sgan",
+        lambda s: s.g_norm == "cbn" and s.condition in ("none", "sgan"),
+        "D is not told the classes of fakes, so nothing teaches G to make the class that it is asked for",
+    ),
+    Rule(
+        33,
+        "warn",
+        "penalty: clip with train.optimizer: adam and a first beta above 0",
+        lambda s: s.penalty == "clip" and s.train.optimizer == "adam" and s.train.betas[0] > 0,
+        "Arjovsky et al. 2017 saw training of a clipped critic become unstable under momentum, and took RMSProp",
     ),
     Rule(
         40,

@@ -18,18 +18,28 @@ def verdicts(**knobs):
 GROWS = {"growth": True, "network": "progan"}
 FASTGAN = {"network": "fastgan", "data__size": 64}
 
+PENALTIES = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
+GAINLESS = {"loss": "wasserstein", "d_weight": "weight", "d_norm_affine": False}
+
 # Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
 ROWS = [
     (1, "deny", {"d_norm": "bn", "penalty": "gp"}, {"d_norm": "ln", "penalty": "gp"}),
     (1, "deny", {"d_norm": "bn", "penalty": "r1"}, {"d_norm": "bn", "penalty": "none"}),
+    *((1, "deny", {"d_norm": "bn", "penalty": p}, {"d_norm": "gn", "penalty": p}) for p in PENALTIES),
     (3, "warn", {"d_norm": "in", "penalty": "gp"}, {"d_norm": "in"}),
+    *((3, "warn", {"d_norm": "in", "penalty": p}, {"d_norm": "ln", "penalty": p}) for p in PENALTIES),
     (4, "warn", {"d_norm": "bn", "d_weight": "spectral"}, {"g_norm": "bn", "d_weight": "spectral"}),
     (4, "warn", {"d_norm": "mylab:Norm", "d_weight": "spectral"}, {"d_norm": "mylab:Norm"}),
     (5, "warn", {"equalized": True, "d_weight": "spectral"}, {"equalized": True}),
     (5, "warn", {"equalized": True, "g_weight": "spectral"}, {"g_weight": "spectral"}),
     (6, "deny", {"penalty": "clip", "d_weight": "spectral"}, {"penalty": "clip", "g_weight": "spectral"}),
     (6, "deny", {"penalty": "clip", "equalized": True}, {"penalty": "gp", "equalized": True}),
+    (6, "deny", {"penalty": "clip", "d_weight": "weight"}, {"penalty": "clip", "d_weight": "orthogonal"}),
     (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "penalty": "clip"}),
+    (8, "deny", {"loss": "wasserstein", "d_weight": "weight"}, {"loss": "leastsquares", "d_weight": "weight"}),
+    (8, "deny", {"loss": "wasserstein", "d_weight": "weight"}, GAINLESS),
+    (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "d_weight": "orthogonal"}),
+    (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "penalty": "dragan"}),
     (8, "deny", {"loss": "wasserstein"}, {"loss": "wasserstein", "d_weight": "spectral"}),
     (9, "warn", {"loss": "wasserstein", "d_weight": "spectral"}, {"loss": "hinge", "d_weight": "spectral"}),
     (11, "warn", {"pixel_norm": True, "g_norm": "adain"}, {"pixel_norm": True, "g_norm": "none"}),
@@ -49,6 +59,20 @@ ROWS = [
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
     (28, "deny", {"train__world_size": 2}, {"train__world_size": 1}),
     (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
+    (29, "warn", {"equalized": True, "d_weight": "weight"}, {"equalized": True, "d_weight": "spectral"}),
+    (29, "warn", {"equalized": True, "g_weight": "weight"}, {"g_weight": "weight"}),
+    (30, "deny", {"loss": "relativistic", "train__g_batch": 32}, {"loss": "relativistic", "train__g_batch": 64}),
+    (
+        30,
+        "deny",
+        {"loss": "relativistic", "train__g_batch": 32},
+        {"loss": "relativistic_average", "train__g_batch": 32},
+    ),
+    (31, "deny", {"network": "lab:Net", "condition": "acgan"}, {"network": "lab:Net", "condition": "concat"}),
+    (31, "deny", {"network": "lab:Net", "objective": "supervised"}, {"network": "lab:Net"}),
+    (32, "deny", {"g_norm": "cbn"}, {"g_norm": "cbn", "condition": "projection"}),
+    (33, "warn", {"penalty": "clip"}, {"penalty": "clip", "train__optimizer": "rmsprop"}),
+    (33, "warn", {"penalty": "clip"}, {"penalty": "clip", "train__betas": [0, 0.9]}),
     (40, "deny", {**GROWS, "data__size": 16, "growth_start": 16}, {**GROWS, "data__size": 16, "growth_start": 8}),
     # 4 to 32 px are three steps up, each of 600 kimg at full strength and 600 of fading.
     (41, "warn", {**GROWS, "train__kimg": 3600}, {**GROWS, "train__kimg": 3601}),
@@ -77,7 +101,7 @@ def test_every_rule_has_its_row_here():
 
 def test_what_the_papers_ran_is_legal():
     """WGAN clips with batch norm in D; Kwak & Ko use spectral norm and the penalty; ProGAN mbstd and the penalty."""
-    wgan = {"loss": "wasserstein", "penalty": "clip", "d_norm": "bn"}
+    wgan = {"loss": "wasserstein", "penalty": "clip", "d_norm": "bn", "train__optimizer": "rmsprop"}
     kwak_ko = {"loss": "wasserstein", "penalty": "gp", "d_weight": "spectral", "g_norm": "adain", "g_input_norm": "bn"}
     progan = {"loss": "wasserstein", "penalty": "gp", "mbstd": 4, "pixel_norm": True, "g_norm": "none"}
     for paper in (wgan, kwak_ko, progan):

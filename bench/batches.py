@@ -32,6 +32,7 @@ class Batches:
     unlabelled    reals outside the budget (of the whole part, where all are labelled), likewise
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
     y_fake    labels of the fakes, int64 [B], every class as likely; of pairs, the same as y
+    style     style images for G, [B, C, R, R]: reals of any positions, drawn with replacement
     gp_alpha  [B, 1, 1, 1] in [0, 1)
     dragan_noise  [B, C, R, R] in [0, 1)
     augment_real, augment_fake  what DiffAugment draws for each image, [B, 7] in [0, 1)
@@ -51,6 +52,7 @@ class Batches:
             "unlabelled": self._unlabelled,
             "z": self._z,
             "y_fake": self._y_fake,
+            "style": self._style,
             "gp_alpha": self._gp_alpha,
             "dragan_noise": self._dragan_noise,
             "augment_real": self._augment_real,
@@ -136,6 +138,11 @@ class Batches:
             return self._y(phase, index)
         stream = f"y_{phase.stream or phase.name}"
         return draw_labels(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)
+
+    def _style(self, phase: Phase, index: int) -> Tensor:
+        stream, n = f"style_{phase.stream or phase.name}", len(self.part.images)
+        unit = draws.uniform((self._size(phase),), self.setting.seed, stream, index, device=self.device)
+        return self._shown(unit.mul(n).long().clamp_(max=n - 1), f"mirror_{stream}", index)
 
     def _gp_alpha(self, phase: Phase, index: int) -> Tensor:
         shape = (self.stage.batch, 1, 1, 1)

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.chance import Dropout
-from bench.models.layers import Block, Discriminator, Generator, Row, generator_of
+from bench.models.layers import Block, Discriminator, FlatDense, Generator, Row, generator_of
+from bench.models.minibatch import discrimination
 from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
 
@@ -104,4 +105,7 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         activation = Maxout(pieces) if setting.maxout else nn.LeakyReLU(BOOK_SLOPE)
         blocks.append(Block(dense, norm_at(setting, path, name, width * pieces, 1), activation))
         inputs = width
-    return Discriminator(blocks, setting.mbstd, Dense(inputs + bool(setting.mbstd), 1, True, rate=rate))
+    inputs += bool(setting.mbstd)
+    compared = discrimination(setting.mbdiscrimination, inputs)
+    logit = FlatDense(inputs + setting.mbdiscrimination, 1)
+    return Discriminator(blocks, setting.mbstd, logit, mbdiscrimination=compared, dropout=rate)

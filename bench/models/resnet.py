@@ -43,6 +43,7 @@ from bench.models.layers import (
     assembled,
     input_norm,
 )
+from bench.models.minibatch import discrimination
 from bench.norms import has_conv_bias, norm_at, normalized
 from bench.setting import Setting
 
@@ -211,9 +212,12 @@ def discriminator(setting: Setting, channels: int) -> Discriminator:
         blocks.append(_d_block(setting, len(blocks), (inputs, width), size, halves=halves))
         size, inputs = size // 2 if halves else size, width
     inputs += bool(setting.mbstd)
-    if flat:
-        return Discriminator(blocks, setting.mbstd, FlatDense(inputs * size * size, 1))
-    return Discriminator([*blocks, Rectified()], setting.mbstd, Pooled(inputs, setting.d_pool == "mean"))
+    compared = discrimination(setting.mbdiscrimination, inputs * size * size)
+    inputs += setting.mbdiscrimination
+    if not flat:
+        blocks.append(Rectified())
+    logit = FlatDense(inputs * size * size, 1) if flat else Pooled(inputs, setting.d_pool == "mean")
+    return Discriminator(blocks, setting.mbstd, logit, mbdiscrimination=compared, dropout=setting.d_dropout)
 
 
 def _d_block(setting: Setting, i: int, widths: tuple[int, int], size: int, *, halves: bool) -> ResidualBlock:

@@ -41,6 +41,7 @@ class MappingNetwork(nn.Module):
 class StyleEncoder(nn.Module):
     """Style image y [B, C, R, R] → for each (channels, side) of a norm in G the image's style, [B, 2 · channels].
 
+    Of pairs, y is the input image.
     A style is the standard deviation and mean over H, W of an encoder's map of that width and side: Huang & Belongie
     2017, eq. 8, where they take maps of a fixed VGG-19 and train the decoder alone.  Here the encoder is learned with
     G: convs from the image down, c4s2p1 where the side halves and c3s1p1 where it stays, LeakyReLU(0.2) after each.
@@ -77,5 +78,6 @@ def style_of(setting: Setting, blocks: Sequence[nn.Module]) -> nn.Module | None:
     sites = [part.site for part in parts if isinstance(part, ImageStyle)]
     if not sites:
         return None
-    assert setting.data.channels is not None
-    return StyleEncoder(setting.data.channels, setting.data.size, list(dict.fromkeys(reversed(sites))))
+    channels = setting.data.input_channels or setting.data.channels
+    assert channels is not None
+    return StyleEncoder(channels, setting.data.size, list(dict.fromkeys(reversed(sites))))

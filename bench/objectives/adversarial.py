@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.norms import WITHIN_SAMPLE, orthogonality
-from bench.objectives.heads import augmented, full, joined, make, shares_fakes, unmoved
+from bench.objectives.heads import augmented, full, given, joined, make, shares_fakes, unmoved
 from bench.objectives.losses import d_hinge, loss_named
 from bench.objectives.penalties import DIFFERENTIATES, NEEDS, call, clip, penalty_on
 from bench.objectives.phase import Batch, Images, Logs, Nets, Phase
@@ -27,6 +27,11 @@ def conditions(setting: Setting) -> tuple[str, ...]:
     return ("y", "y_fake") if setting.gives_labels or setting.data.pairs != "none" else ()
 
 
+def styled(setting: Setting) -> tuple[str, ...]:
+    """Name the style image, where G reads one; of pairs it is the input image."""
+    return ("style",) if setting.style_source == "image" and setting.data.pairs == "none" else ()
+
+
 def d_phase(setting: Setting) -> Phase:
     """Minimise D's side of the loss, the penalty, and what rebuilding reals costs."""
     adversarial = loss_named(setting.loss)
@@ -36,7 +41,7 @@ def d_phase(setting: Setting) -> Phase:
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
         real, y_fake = batch["real"], batch.get("y_fake")
         with torch.no_grad(), unmoved(nets.G) if shared else contextlib.nullcontext():
-            fake = make(nets.G, batch["z"], y_fake)
+            fake = make(nets.G, batch["z"], given(batch))
             fake = augmented(fake, batch.get("augment_fake"), setting)
             real = full(augmented(real, batch.get("augment_real"), setting))
         real, fake = leaves(setting, real, fake)
@@ -61,7 +66,7 @@ def d_phase(setting: Setting) -> Phase:
         name="D",
         trains="D",
         needs=(
-            *("real", "z", *conditions(setting)),
+            *("real", "z", *conditions(setting), *styled(setting)),
             *NEEDS.get(penalty, ()),
             *(("augment_real", "augment_fake") if setting.augment else ()),
             *(("margin_real", "margin_fake") if setting.hinge_jitter else ()),
@@ -79,7 +84,7 @@ def g_phase(setting: Setting) -> Phase:
     compared = ("real", *conditions(setting)[:1], *(("augment_real",) if setting.augment else ()))
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        total = g_side(setting, nets, make(nets.G, batch["z"], batch.get("y_fake")), batch)
+        total = g_side(setting, nets, make(nets.G, batch["z"], given(batch)), batch)
         logs = {"loss_G": total}
         if setting.g_weight == "orthogonal":
             logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(nets.G)
@@ -90,7 +95,7 @@ def g_phase(setting: Setting) -> Phase:
         name="G",
         trains="G",
         needs=(
-            *("z", *conditions(setting)[1:]),
+            *("z", *conditions(setting)[1:], *styled(setting)),
             *(("augment_fake",) if setting.augment else ()),
             *(compared if adversarial.g_reads_real else ()),
         ),

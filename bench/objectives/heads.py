@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.objectives.augment import augment
 from bench.objectives.penalties import call
-from bench.objectives.phase import Images
+from bench.objectives.phase import Batch, Images
 from bench.setting import Setting
 
 
@@ -20,6 +20,11 @@ def make(G: nn.Module, z: Tensor, y: Tensor | None) -> Images:
     heads = getattr(G, "heads", None)
     made: Images = call(G, z, y) if heads is None else heads(z, y)
     return made
+
+
+def given(batch: Batch) -> Tensor | None:
+    """What G is given beside z: a style image, a label, or of pairs the input image."""
+    return batch.get("style", batch.get("y_fake"))
 
 
 def full(images: Images) -> Tensor:

@@ -16,12 +16,14 @@ IMAGES = 256
 """Images whose gradients are taken together."""
 
 
-def inputs_of(n: int, inputs: int) -> Tensor:
-    """Say which input each of n outputs is made of, int64 [n]: the first min(inputs, n / 2) in turn, again and again.
+def shown(n: int, inputs: int) -> int:
+    """Say how many of the inputs n outputs are made of: so many that each is there twice at least, in other draws."""
+    return max(1, min(inputs, n // 2))
 
-    So each is there twice at least, under other draws of dropout.
-    """
-    return torch.arange(n) % max(1, min(inputs, n // 2))
+
+def inputs_of(n: int, inputs: int) -> Tensor:
+    """Say which input each of n outputs is made of, int64 [n]: the first `shown` in turn, again and again."""
+    return torch.arange(n) % shown(n, inputs)
 
 
 def psnr(real: Tensor, fake: Tensor) -> Tensor:

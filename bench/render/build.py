@@ -127,11 +127,8 @@ def _sample_figure(samples: Grid, design: Design) -> Iterable[tuple[str, bytes]]
             tile = next(tile for tile in place if tile.shown)
             picture = mosaic(tile.path, samples.side) if tile.path else None
             line.append(picture if picture is not None else tile.reason or "not readable")
-        if samples.reals is not None:
-            real = mosaic(samples.reals, samples.side, number * samples.side**2)
-            line.insert(0, real if real is not None else "not readable")
-        drawn.append(line)
-    columns = ["real images", *names] if samples.reals is not None else names
+        drawn.append([real if real is not None else "not readable" for _, real in samples.beside(number)] + line)
+    columns = [*(what for what, _ in samples.beside(0)), *names]
     figure = figures.sample_grid(drawn, columns=columns, rows=samples.rows)
     for form in FORMATS:
         yield f"figures/samples.{form}", figure_bytes(figure, form)

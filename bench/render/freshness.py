@@ -53,7 +53,7 @@ def inputs(design: Design, store: Store) -> str:
             "study": [study.name, str(study.path), study.text, study.profile, list(study.overrides)],
             "cells": [[cell.name, list(cell.warnings), cell.forced] for cell in design.cells],
             "exclusions": [[gone.name, gone.why, gone.rule] for gone in design.exclusions],
-            "reals": _files(store.study(study.name), only=("reals.png",)),
+            "reals": _files(store.study(study.name), only=("reals.png", "inputs.png")),
             "runs": {run.run_id: [run.cell.name, run.seed, *_run(store.run(run.run_id))] for run in design.runs},
         }
     )

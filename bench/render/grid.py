@@ -60,6 +60,17 @@ class Grid:
     scale: int
     """Whole factor of enlargement on the page."""
     reals: Path | None
+    inputs: Path | None = None
+    """Of pairs; `reals` are then their targets."""
+
+    def beside(self, row: int) -> list[tuple[str, np.ndarray | None]]:
+        """Columns before the cells: what they show, and a mosaic, None where its file cannot be read.
+
+        Other reals in each row; of pairs, the inputs and targets of the outputs that stand in the row.
+        """
+        if self.inputs is not None and self.reals is not None:
+            return [("inputs", mosaic(self.inputs, self.side)), ("targets", mosaic(self.reals, self.side))]
+        return [("real images", mosaic(self.reals, self.side, row * self.side**2))] if self.reals else []
 
 
 def grid(design: Design, store: Store, frame: pd.DataFrame, metrics: Sequence[Mapping[str, Any]]) -> Grid:
@@ -83,9 +94,9 @@ def grid(design: Design, store: Store, frame: pd.DataFrame, metrics: Sequence[Ma
         ]
         for number in range(height)
     ]
-    reals = store.study(design.study.name) / "reals.png"
+    reals, inputs = (store.study(design.study.name) / name for name in ("reals.png", "inputs.png"))
     pixels = _tile_size(reals, tiles)
-    side, all_seeds = _mosaic_side(pixels, tiles, len(design.cells) + 1)
+    side, all_seeds = _mosaic_side(pixels, tiles, len(design.cells) + 1 + inputs.is_file())
     if not all_seeds:
         tiles = [[[tile for tile in place if tile.shown] for place in row] for row in tiles]
     return Grid(
@@ -97,6 +108,7 @@ def grid(design: Design, store: Store, frame: pd.DataFrame, metrics: Sequence[Ma
         pixels,
         max(1, min(4, LARGEST // (4 * pixels)) if side >= 3 else LARGEST // (side * pixels)),
         reals if reals.is_file() else None,
+        inputs if inputs.is_file() else None,
     )
 
 

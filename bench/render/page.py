@@ -80,11 +80,13 @@ def _pictures(grid: Grid, content: Mapping[str, Any]) -> dict[str, Any]:
     """Cut and encode the mosaics; say in words what each shows."""
     rows = []
     for number, (name, places) in enumerate(zip(grid.rows, grid.tiles, strict=True)):
-        reals = mosaic(grid.reals, grid.side, number * grid.side**2) if grid.reals else None
         rows.append(
             {
                 "name": name,
-                "reals": data_uri(reals) if reals is not None else None,
+                "beside": [
+                    {"what": what, "uri": data_uri(pixels) if pixels is not None else None}
+                    for what, pixels in grid.beside(number)
+                ],
                 "places": [[_picture(tile, grid.side) for tile in place] for place in places],
             }
         )
@@ -99,7 +101,8 @@ def _pictures(grid: Grid, content: Mapping[str, Any]) -> dict[str, Any]:
         "count": grid.side**2,
         "pixels": grid.side * grid.tile,
         "scale": grid.scale,
-        "has_reals": grid.reals is not None,
+        "beside": [what for what, _ in grid.beside(0)],
+        "drawn": "inputs" if grid.inputs else "z",
     }
 
 

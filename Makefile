@@ -10,7 +10,7 @@ NEEDS := torch torchvision numpy pandas scipy skimage sklearn cleanfid matplotli
 NEEDS_DEV := pytest pytest_cov xdist coverage ruff mypy playwright
 has = $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' $(1) 2>/dev/null
 
-.PHONY: quickstart test lint schema install
+.PHONY: quickstart test lint schema rules install
 
 quickstart: $(VENV)/.installed
 	@$(BIN)/python -m bench.run quickstart
@@ -25,6 +25,9 @@ lint: $(VENV)/.installed-dev
 
 schema: $(VENV)/.installed
 	@$(BIN)/python -m bench.run --schema > docs/study.schema.json
+
+rules: $(VENV)/.installed
+	@$(BIN)/python -m bench.run --rules --markdown > docs/rules.md
 
 # A .venv that has all it needs is left as it is.  After a change of pyproject.toml or constraints.txt: make install.
 $(VENV)/.installed:

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from bench import launch, overview, study
+from bench import launch, overview, rulebook, study
 from bench.command import OK, STOPPED, add_study_arguments, exit_code, open_design, orders_of, sources_of
 
 
@@ -17,6 +17,12 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     if "--schema" in sys.argv[1:]:
         print(json.dumps(study.schema(), indent=1))
+        raise SystemExit(OK)
+    if "--rules" in sys.argv[1:]:
+        if "--markdown" in sys.argv[1:]:
+            print(rulebook.markdown(), end="")
+        else:
+            overview.terminal().print(rulebook.listed())
         raise SystemExit(OK)
     parser = argparse.ArgumentParser(
         prog="python -m bench.run",
@@ -27,6 +33,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="show the plan and its cost; start nothing")
     parser.add_argument("--executor", choices=("auto", "inline", "local"), default="auto")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study file")
+    parser.add_argument(
+        "--rules", action="store_true", help="list which combinations are denied or doubtful, and why (--markdown)"
+    )
     return parser.parse_args()
 
 

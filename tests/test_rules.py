@@ -1,10 +1,13 @@
 """The validity table: each row by its number, and the sizes that networks make."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from bench import rules, sizes
+from bench import rulebook, rules, sizes
 from bench.setting import resolve
 
 LEGAL = {"g_norm": "bn", "d_norm": "none", "loss": "nonsaturating", "train.batch": 64}
@@ -97,6 +100,22 @@ def test_row(number, kind, covered, neighbour):
 
 def test_every_rule_has_its_row_here():
     assert {(rule.number, rule.kind) for rule in rules.RULES} == {(number, kind) for number, kind, *_ in ROWS}
+
+
+def test_a_number_has_a_row_or_a_reason_for_none():
+    assert not {rule.number for rule in rules.RULES} & rulebook.WITHOUT_ROW.keys()
+
+
+def test_the_docs_have_the_table_as_it_is():
+    page = Path(__file__).parent.parent / "docs" / "rules.md"
+    assert page.read_text() == rulebook.markdown(), "make rules"
+
+
+def test_the_command_lists_every_rule_without_a_study():
+    command = [sys.executable, "-m", "bench.run", "--rules"]
+    said = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    for rule in rules.RULES:
+        assert f"{rule.number} {rule.kind} {rule.what.split()[0]}" in said
 
 
 def test_what_the_papers_ran_is_legal():

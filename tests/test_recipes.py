@@ -41,13 +41,22 @@ PAPERS = {
     # ProGAN appendix A.1: alpha 1e-3, beta1 0, beta2 0.99, n_critic 1, minibatch 16, 512 latents; CIFAR-10: 128.
     "progan": ("wasserstein", "gp", "none", "none", "adam", 1e-3, (0.0, 0.99), 1, 16, 512),
     "progan_cifar": ("wasserstein", "gp", "none", "none", "adam", 1e-3, (0.0, 0.99), 1, 16, 128),
+    # The book, chapters 7 and 8: Keras' Adam(), batch 32.
+    "sgan": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
+    "sgan_supervised": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
+    "cgan_book": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
+    # AC-GAN appendix A: Adam 2e-4, beta1 0.5, batch 100; noise and label 110 in all.
+    "acgan": ("nonsaturating", "none", "bn", "none", "adam", 2e-4, (0.5, 0.999), 1, 100, 100),
+    # sngan_projection: hinge, 2e-4, (0, 0.9), n_dis 5.
+    "sngan_projection": ("hinge", "none", "none", "spectral", "adam", 2e-4, (0.0, 0.9), 5, 64, 128),
     # FastGAN: the released code's train.py (batch 8, 2e-4, beta1 0.5, nz 256).
     "fastgan": ("hinge", "none", "bn", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 8, 256),
 }
 
 SMALL: dict[str, dict[str, object]] = {
     **{name: {"data.size": 32} for name in ("sngan_resnet", "wgan_gp_resnet", "wgan_gp_resnet_64")},
-    "dcgan_book": {"data.size": 28},
+    **{name: {"data.size": 28, "data.labels": 3} for name in ("dcgan_book", "sgan", "sgan_supervised", "cgan_book")},
+    "sngan_projection": {"data.size": 32},
     "progan": {"growth_batches": [4], "max_width": 16},
     "progan_cifar": {"max_width": 16},
     "fastgan": {"data.size": 64, "reconstruction": "l1"},
@@ -112,14 +121,25 @@ def test_progan_has_what_appendix_a1_says() -> None:
 def test_recipe_takes_a_step_with_data_alone(name: str) -> None:
     small = {"data.size": 16, "data.channels": 3, "g_width": 8, "d_width": 8, "train.batch": 4}
     s = resolve(RECIPES[name], small, SMALL.get(name, {}))
+    if s.reads_labels:
+        s = resolve(RECIPES[name], small, SMALL.get(name, {}), {"data.classes": 3})
     G, D = build(s)
     images = torch.randint(256, (5, 3, s.data.size, s.data.size), dtype=torch.uint8)
-    batches = Batches(s, Part(images, torch.zeros(5, dtype=torch.int64)), "cpu")
+    batches = Batches(s, Part(images, torch.tensor([0, 1, 2, 0, 1])), "cpu")
     for phase in phases(s):
         if phase.before is not None:
             phase.before(Nets(G, D))
         loss, _ = phase.loss(Nets(G, D), batches.draw(phase, 0))
         assert loss.isfinite()
+
+
+def test_sgan_and_its_baseline_are_the_same_classifier() -> None:
+    """Chapter 7: 100 labels, the first ones; 8000 iterations, against 30 epochs of 4 batches."""
+    sgan, alone = resolve(RECIPES["sgan"]), resolve(RECIPES["sgan_supervised"])
+    for s, steps in ((sgan, 8000), (alone, 120)):
+        assert (s.data.labels, s.data.labels_drawn, s.train.labelled_steps) == (100, "first", steps)
+        assert (s.d_dropout, s.d_width, s.bn_momentum, s.bn_eps, s.init) == (0.5, 32, 0.01, 1e-3, "glorot")
+    assert (sgan.condition, alone.condition, alone.objective) == ("sgan", "none", "supervised")
 
 
 def test_recipes_import_no_torch() -> None:

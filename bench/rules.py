@@ -87,6 +87,14 @@ def _ends_small(setting: Setting) -> bool:
     return shown <= grown
 
 
+def _wants_another_y(setting: Setting) -> bool:
+    labels = setting.reads_labels or setting.train.g_batch not in (None, setting.train.batch)
+    return labels or setting.style_source == "image" or setting.g_loss == "feature_matching"
+
+
+SMALLEST = {1: 1, 16: 8, 34: 16, 70: 32, 142: 64, 286: 128}
+"""Receptive field of PatchGAN, in pixels, to the smallest power of two that leaves its last convs a pixel."""
+
 RULES: tuple[Rule, ...] = (
     Rule(
         1,
@@ -199,6 +207,13 @@ RULES: tuple[Rule, ...] = (
         "mbstd with groups that do not divide the batch, or are of one image",
         _groups_badly,
         "minibatch standard deviation needs groups of two images or more that divide a rank's batch",
+    ),
+    Rule(
+        17,
+        "deny",
+        "mbstd or mbdiscrimination with network: unet",
+        lambda s: s.network == "unet" and bool(s.mbstd or s.mbdiscrimination),
+        "PatchGAN judges patches, not a sample among others",
     ),
     Rule(
         25,
@@ -327,6 +342,43 @@ RULES: tuple[Rule, ...] = (
         "network: fastgan with labels",
         lambda s: s.network == "fastgan" and (s.condition != "none" or s.g_norm == "cbn"),
         "FastGAN's D reads no labels",
+    ),
+    Rule(
+        50,
+        "deny",
+        "pairs with a network other than unet, or unet without pairs",
+        lambda s: ":" not in s.network and (s.data.pairs != "none") != (s.network == "unet"),
+        "G of the U-Net reads an input image, and no other G does",
+    ),
+    Rule(
+        51,
+        "deny",
+        "pairs with labels, a train.g_batch, style_source: image or g_loss: feature_matching",
+        lambda s: s.data.pairs != "none" and _wants_another_y(s),
+        "what G and D are given beside z and the image is the input, in one batch of pairs for both",
+    ),
+    Rule(
+        52,
+        "deny",
+        "network: unet with a patch too large for data.size",
+        lambda s: s.network == "unet" and s.data.size < SMALLEST[s.patch],
+        "PatchGAN's last maps would have no pixel left",
+    ),
+    Rule(
+        53,
+        "deny",
+        "l1_weight or gan_weight without pairs, or both 0",
+        lambda s: (
+            (s.data.pairs == "none" and (s.l1_weight > 0 or s.gan_weight != 1)) or s.l1_weight == s.gan_weight == 0
+        ),
+        "L1 is a distance to a pair's target, the weights are of the sum of both, and at 0 G has nothing to minimise",
+    ),
+    Rule(
+        54,
+        "warn",
+        "batch norm trained on one image, sampled with sample_stats: running",
+        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and s.sample_stats == "running",
+        "G learns with the statistics of each image alone and is sampled with others; pix2pix keeps `batch`",
     ),
 )
 """Numbers to 24 are those of the literature table that the project started from; further ones are its own."""

@@ -23,6 +23,7 @@ FASTGAN = {"network": "fastgan", "data__size": 64}
 
 PENALTIES = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
 GAINLESS = {"loss": "wasserstein", "d_weight": "weight", "d_norm_affine": False}
+PAIRS = {"network": "unet", "data__pairs": "edges"}
 
 # Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
 ROWS = [
@@ -89,6 +90,21 @@ ROWS = [
     (57, "deny", {"augment": ["color"], "condition": "sgan"}, {"condition": "sgan"}),
     (57, "deny", {"augment": ["color"], "data__pairs": "edges"}, {"augment": ["color"]}),
     (58, "deny", {**FASTGAN, "condition": "projection"}, {**FASTGAN}),
+    (17, "deny", {**PAIRS, "mbstd": 4}, {"mbstd": 4}),
+    (17, "deny", {**PAIRS, "mbdiscrimination": 4}, {"mbdiscrimination": 4}),
+    (50, "deny", {"network": "unet"}, {**PAIRS}),
+    (50, "deny", {"data__pairs": "edges"}, {"data__pairs": "edges", "network": "lab:Net"}),
+    (51, "deny", {**PAIRS, "condition": "concat"}, {"condition": "concat"}),
+    (51, "deny", {**PAIRS, "train__g_batch": 128}, {**PAIRS, "train__g_batch": 64}),
+    (51, "deny", {**PAIRS, "style_source": "image"}, {**PAIRS, "style_source": "mapping"}),
+    (51, "deny", {**PAIRS, "g_loss": "feature_matching"}, {"g_loss": "feature_matching"}),
+    (52, "deny", {**PAIRS, "data__size": 64, "patch": 286}, {**PAIRS, "data__size": 128, "patch": 286}),
+    (52, "deny", {**PAIRS, "data__size": 32, "patch": 142}, {**PAIRS, "data__size": 32, "patch": 70}),
+    (53, "deny", {"l1_weight": 100.0}, {**PAIRS, "l1_weight": 100.0}),
+    (53, "deny", {"gan_weight": 0.0}, {**PAIRS, "gan_weight": 0.0, "l1_weight": 1.0}),
+    (53, "deny", {**PAIRS, "gan_weight": 0.0}, {**PAIRS}),
+    (54, "warn", {"train__batch": 1}, {"train__batch": 1, "sample_stats": "batch"}),
+    (54, "warn", {"train__batch": 1}, {"train__batch": 1, "g_norm": "in"}),
 ]
 
 

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from bench.models import set_chance
+from bench.models.mlp import Maxout, StretchedSigmoid
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.GELU)
 POWER_ITERATIONS = 2
@@ -47,8 +48,8 @@ def has_weight(module: nn.Module) -> bool:
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Say whether a layer is a nonlinearity of torch's, or one of ours that says so (`is_activation = True`)."""
-    return type(module).__module__ == "torch.nn.modules.activation" or getattr(module, "is_activation", False)
+    """Say whether a layer is a nonlinearity, torch's or ours."""
+    return type(module).__module__ == "torch.nn.modules.activation" or isinstance(module, Maxout | StretchedSigmoid)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from bench import draws
 from bench.batches import Batches
 from bench.data import Part
 from bench.models import set_stage
-from bench.objectives import Batch, Phase
-from bench.objectives.adversarial import conditions
+from bench.objectives import Batch, Phase, phases
+from bench.objectives.adversarial import judged
+from bench.objectives.heads import full, given, make
 from bench.objectives.penalties import call
+from bench.objectives.phase import Images
 from bench.probes import ProbeName
-from bench.probes.layers import Recorder, SpectralNorms, first_tensor, gradient_norms, still
+from bench.probes.layers import Recorder, SpectralNorms, gradient_norms, still
 from bench.schedule import Schedule, Stage, nimg_after, stage
 from bench.setting import Setting
 
@@ -31,6 +33,8 @@ ROWS = 50
 """At most so many rows a run, beside those at the start and at snapshots."""
 UPDATES = 100
 """At least so many updates of nets between two rows: a row costs about two."""
+READ = ("z", "y", "y_fake", "style")
+"""What nets are given beside reals, where the run's updates need it."""
 BATCH = 32
 """Images of the fixed batch, or the run's batch where that is smaller or the nets compare samples."""
 
@@ -52,8 +56,10 @@ class Probes:
         """Draw the fixed batches.  `held_out`: reals that D never sees; None where the set has none."""
         self.names, self.setting, self.plan, self.every_kimg = frozenset(names), setting, plan, every_kimg
         self.every = row_distance(setting, plan)
-        self.nets = ("D",) if setting.objective == "supervised" else ("G", "D")
-        needs = ("real", "z", *conditions(setting)) if "G" in self.nets else ("real",)
+        plan_of_run = phases(setting)
+        self.nets = frozenset(phase.trains for phase in plan_of_run)
+        asked = {name for phase in plan_of_run for name in phase.needs}
+        needs = ("real", *(name for name in READ if name in asked))
         self.batches = Fixed(setting, part, device, needs)
         self.held_out: Fixed | None = None
         if held_out is not None and len(held_out.images) and "logits" in self.names:
@@ -66,7 +72,8 @@ class Probes:
             return True
         if self.every_kimg is None:
             return step % self.every == 0
-        before, now = (nimg_after(self.setting, at) / 1000 / self.every_kimg for at in (step - 1, step))
+        images = 1000 * self.every_kimg
+        before, now = (nimg_after(self.setting, at) / images + 1e-6 for at in (step - 1, step))
         return math.floor(now) > math.floor(before)
 
     def row(self, step: int, G: nn.Module, D: nn.Module) -> dict[str, Any]:
@@ -78,7 +85,7 @@ class Probes:
         exact = step == 0 or step in self.plan.snapshots
         by_layer: dict[str, dict[str, Tensor]] = {}
         values: dict[str, Tensor] = {}
-        trained = {name: net for name, net in (("G", G), ("D", D)) if name in self.nets}
+        trained = {name: net for name, net in {"G": G, "D": D}.items() if name in self.nets}
         if "gradients" in self.names:
             by_net = {name: gradient_norms(net) for name, net in trained.items()}
             by_layer["gradient_norm"] = _joined(by_net)
@@ -124,8 +131,8 @@ class Probes:
             set_stage(net, now.size, now.fade)
         recorders = {name: Recorder(net, activations=activations, drift=drift) for name, net in twins.items()}
         with torch.no_grad():
-            fake = first_tensor(call(twins["G"], batch["z"], batch.get("y_fake"))) if "G" in twins else None
-            logits = self._judged(twins["D"], batch, fake)
+            made = make(twins["G"], batch["z"], given(batch)) if "G" in twins else None
+            logits = self._judged(twins["D"], batch, made) if "D" in twins else {}
         for recorder in recorders.values():
             recorder.close()
         if activations:
@@ -134,23 +141,19 @@ class Probes:
             by_net = {name: {path: _mean(all_) for path, all_ in r.drift.items()} for name, r in recorders.items()}
             by_layer["batch_drift"] = _joined(by_net)
             values |= _each("batch_drift", by_net, lambda found: torch.stack(found).max())
-        if "logits" in self.names:
+        if "logits" in self.names and logits:
             self._logits(step, twins["D"], logits, values)
-        if "critic_gradient" in self.names and fake is not None:
+        if "critic_gradient" in self.names and made is not None and "D" in twins:
+            fake = full(made)
             alpha = draws.uniform((len(fake), 1, 1, 1), self.setting.seed, "probe_alpha", 0, device=fake.device)
             norms = critic_gradients(twins["D"], batch["real"], fake, alpha, batch.get("y"))
             values["critic_gradient_mean"], values["critic_gradient_sd"] = norms.mean(), norms.std(correction=0)
 
-    def _judged(self, D: nn.Module, batch: Batch, fake: Tensor | None) -> dict[str, Tensor]:
-        """Logits of reals and fakes, passed through D together where the setting has them meet in batch statistics."""
-        real, y, y_fake = batch["real"], batch.get("y"), batch.get("y_fake")
+    def _judged(self, D: nn.Module, batch: Batch, fake: Images | None) -> dict[str, Tensor]:
+        """Logits of reals and fakes, passed through D together where an update passes them together."""
         if fake is None:
-            return {"logit_train": realness(call(D, real, y), self.setting)}
-        if self.setting.d_batching == "joint":
-            both = None if y is None or y_fake is None else torch.cat([y, y_fake])
-            r, f = realness(call(D, torch.cat([real, fake]), both), self.setting).chunk(2)
-        else:
-            r, f = realness(call(D, real, y), self.setting), realness(call(D, fake, y_fake), self.setting)
+            return {"logit_train": call(D, batch["real"], batch.get("y"))}
+        r, f = judged(self.setting, D, batch["real"], fake, batch)
         return {"logit_train": r, "logit_generated": f}
 
     def _logits(self, step: int, D: nn.Module, logits: Mapping[str, Tensor], values: dict[str, Tensor]) -> None:
@@ -160,7 +163,7 @@ class Probes:
         if self.held_out is not None:
             unseen = self.held_out.at(step)
             with torch.no_grad():
-                held = realness(call(D, unseen["real"], unseen.get("y")), self.setting).mean()
+                held = call(D, unseen["real"], unseen.get("y")).mean()
             values["logit_held_out"], values["logit_gap_held_out"] = held, values["logit_train"] - held
 
 
@@ -203,25 +206,10 @@ def smaller(setting: Setting, images: int) -> Setting:
     return setting.model_copy(update={"train": train})
 
 
-def realness(made: object, setting: Setting) -> Tensor:
-    """Return D's logit of being real, [B] or, of patches, [B · P].
-
-    Of several outputs the first speaks.  The K class logits of SGAN and of a plain classifier say it by logsumexp: the
-    fake class's logit is 0 (Salimans et al. 2016, section 5).
-    """
-    logits = first_tensor(made)
-    assert logits is not None
-    if setting.condition == "sgan" or setting.objective == "supervised":
-        return logits.logsumexp(dim=1)
-    return logits.flatten()
-
-
 def critic_gradients(D: nn.Module, real: Tensor, fake: Tensor, alpha: Tensor, y: Tensor | None = None) -> Tensor:
     """Norm of D's gradient at x = real + alpha (fake − real), one a sample: [B].  What WGAN-GP wants at 1."""
     x = torch.lerp(real, fake, alpha).requires_grad_()
-    made = first_tensor(call(D, x, y))
-    assert made is not None
-    (gradient,) = torch.autograd.grad(made.sum(), x)
+    (gradient,) = torch.autograd.grad(call(D, x, y).sum(), x)
     return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
 

@@ -30,7 +30,7 @@ class Evaluate(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Draws the evaluation z, SWD's directions and patch positions, KID's subsets."""
     extractor: ExtractorName | OwnName = "auto"
-    """Features for fd, is, kid, prdc and modes; `auto`: `classifier` with two classes or more, else `random`.
+    """Features for fd, is, kid, prdc, nearest and modes; `auto`: `classifier` with two classes or more, else `random`.
     `fid` always reads Inception."""
     batch: PositiveInt = 64
     """Images in one pass of G and of the extractor."""
@@ -91,6 +91,7 @@ METRICS: dict[str, Metric] = {
     "is": Metric("Inception score", "higher", "raw", "", 1, (*_FEATURES, "is_splits")),
     "kid": Metric("KID × 10³", "lower", "raw", "10⁻³", 1, (*_FEATURES, "kid_subsets", "kid_subset_size")),
     "prdc": Metric("precision, recall, density, coverage", "higher", "raw", "", 1, (*_FEATURES, "prdc_k")),
+    "nearest": Metric("distance to the nearest real", "reference", "raw", "", 1, _FEATURES),
     "modes": Metric("modes found", "higher", "raw", "classes", 1, _FEATURES),
     "label_agreement": Metric("label agreement", "higher", "raw", "%", 1, _FEATURES, "asked"),
     "accuracy": Metric("accuracy", "higher", "raw", "%", 1, (), "classifier"),
@@ -115,6 +116,7 @@ _VALUES: dict[str, Metric] = {
     r"recall.*": METRICS["prdc"]._replace(label="recall"),
     r"density.*": METRICS["prdc"]._replace(label="density", direction="reference"),
     r"coverage.*": METRICS["prdc"]._replace(label="coverage"),
+    r"nearest(_legacy_\w+|\[.+\])?": METRICS["nearest"],
     r"modes.*": METRICS["modes"],
     r"reverse_kl.*": METRICS["modes"]._replace(label="reverse KL", direction="lower", unit="nats"),
     r"label_agreement.*": METRICS["label_agreement"],

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 from bench.metrics import MetricError, agreement, inception_score, kernel_distance, modes, prdc, reverse_kl
+from bench.metrics.nearest import nearest_distance
 
 RNG = np.random.default_rng(20160610)
 
@@ -137,6 +138,28 @@ def test_collapsed_fakes_have_no_balls():
     found = prdc(real, np.tile(real[:1], (40, 1)))
     assert (found["precision"], found["recall"]) == (1.0, 0.0)
     assert found["coverage"] == pytest.approx(found["density"] * 5 / 40)
+
+
+def test_nearest_on_a_line_by_hand(monkeypatch):
+    """Reals 0, 1, 3 are 1, 1 and 2 from their nearest other; fakes 0 and 3.5 are 0 and 0.5 from their nearest real."""
+    real, fake = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [3.5]])
+    assert nearest_distance(real, fake) == pytest.approx(0.25 / (4 / 3), rel=1e-12)
+    assert nearest_distance(real, real[::-1]) == 0
+    monkeypatch.setattr(sys.modules["bench.metrics.prdc"], "TILE", 2)
+    assert nearest_distance(real, fake) == pytest.approx(0.25 / (4 / 3), rel=1e-12)
+
+
+def test_nearest_of_held_out_reals_is_one():
+    draw = np.random.default_rng(7).standard_normal
+    assert nearest_distance(draw((1500, 6)), draw((1500, 6))) == pytest.approx(1, abs=0.03)
+    assert nearest_distance(draw((1500, 6)), 3 * draw((1500, 6))) > 2
+
+
+def test_nearest_wants_two_unlike_reals():
+    with pytest.raises(MetricError, match="two of them"):
+        nearest_distance(np.zeros((1, 3)), np.zeros((5, 3)))
+    with pytest.raises(MetricError, match="copies of each other"):
+        nearest_distance(np.ones((4, 3)), np.zeros((5, 3)))
 
 
 def test_modes_and_reverse_kl_by_hand():

@@ -19,6 +19,7 @@ from bench.metrics import (
     reverse_kl,
     with_root,
 )
+from bench.metrics.nearest import nearest_distance
 from bench.metrics.suite import Side
 from bench.protocol import Evaluate, requests
 from bench.reals import ReferenceSet
@@ -55,6 +56,7 @@ FORMULAS = {
     "kid, by subset": lambda a, b, *_: kernel_distance(a, b, rng(), 3, 20),
     "kid of a set with itself": lambda a, b, *_: kernel_distance(a, a, rng(), 20, 100),
     "prdc": lambda a, b, *_: list(prdc(a, b).values()),
+    "nearest": lambda a, b, *_: nearest_distance(a, b),
     "inception score": lambda a, b, logits, labels: inception_score(logits),
     "modes": lambda a, b, logits, labels: modes(logits.argmax(axis=1)),
     "reverse kl": lambda a, b, logits, labels: reverse_kl(labels, logits.argmax(axis=1), 7),
@@ -120,7 +122,7 @@ class Pixels(torch.nn.Module):
         return x, x[:, :5]
 
 
-METRICS = ("fd", "fid_infinity", "is", "kid", "prdc", "modes")
+METRICS = ("fd", "fid_infinity", "is", "kid", "prdc", "nearest", "modes")
 
 
 def all_scores(place):

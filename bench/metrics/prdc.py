@@ -30,7 +30,7 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, float]:
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     balls_around_fake = beside(np.zeros(len(fake), dtype=np.int64), fake)
     recalled, covered = (beside(np.zeros(len(real), dtype=bool), real) for _ in range(2))
-    for rows, columns, squared in _squared_distances(real, fake):
+    for rows, columns, squared in squared_distances(real, fake):
         inside = squared < real_radius[rows, None]
         balls_around_fake[columns] += inside.sum(axis=0)
         covered[rows] |= inside.any(axis=1)
@@ -43,7 +43,7 @@ def prdc(real: Array, fake: Array, k: int = 5) -> dict[str, float]:
     }
 
 
-def _squared_distances(a: Array, b: Array, *, half: bool = False) -> Iterator[tuple[slice, slice, Array]]:
+def squared_distances(a: Array, b: Array, *, half: bool = False) -> Iterator[tuple[slice, slice, Array]]:
     """Yield tiles (rows of a, rows of b, squared distances); `half`: a is b, no tiles below the diagonal."""
     xp = names(a)
     for start in range(0, len(a), TILE):
@@ -60,7 +60,7 @@ def _squared_distances(a: Array, b: Array, *, half: bool = False) -> Iterator[tu
 def _radii(features: Array, k: int) -> Array:
     """Squared distance of each row to its k-th neighbour, itself not counted."""
     nearest = beside(np.full((len(features), k + 1), np.inf), features)
-    for rows, columns, squared in _squared_distances(features, features, half=True):
+    for rows, columns, squared in squared_distances(features, features, half=True):
         if rows == columns:
             own = np.arange(len(squared))
             squared[own, own] = 0.0

@@ -22,6 +22,7 @@ from bench.metrics.inception_score import inception_score
 from bench.metrics.kid import kernel_distance
 from bench.metrics.labels import agreement, modes, reverse_kl
 from bench.metrics.ms_ssim import ms_ssim, scales, shuffled_pairs, ssim, stream_pairs
+from bench.metrics.nearest import nearest_distance
 from bench.metrics.paired import edge_energy, l1, psnr, variance, variances
 from bench.metrics.prdc import prdc
 from bench.metrics.swd import IMAGES, levels, swd
@@ -196,6 +197,14 @@ def score_prdc(real: Side, fake: Side, settings: Settings) -> Result:
     )
 
 
+def score_nearest(real: Side, fake: Side, settings: Settings) -> Result:
+    """`nearest` of Inception, `nearest[...]` of another extractor; of the reals themselves, 1."""
+    name = _named("nearest", settings, counted=False)
+    own = fake is real
+    value = 1.0 if own else nearest_distance(real.features(settings).features, fake.features(settings).features)
+    return Result({name: value}, alone={name: value}, stamp={"dtype": "float64"})
+
+
 def score_swd(real: Side, fake: Side, settings: Settings) -> Result:
     """`swd` and `swd_<side>`, on as many reals as fakes, 16,384 at most: of more, reals are drawn, fakes the first."""
     n = min(len(real), len(fake), IMAGES)
@@ -304,6 +313,7 @@ SCORERS: dict[str, Callable[[Side, Side, Settings], Result]] = {
     "is": score_inception_score,
     "kid": score_kid,
     "prdc": score_prdc,
+    "nearest": score_nearest,
     "modes": score_modes,
     "label_agreement": score_label_agreement,
     "swd": score_swd,
@@ -337,7 +347,7 @@ def real_alone(metric: str, real: Side, settings: Settings) -> dict[str, float]:
         return {}
 
 
-ALONE = frozenset({"is", "modes", "label_agreement", "ms_ssim", "colour", "edge_energy"})
+ALONE = frozenset({"is", "nearest", "modes", "label_agreement", "ms_ssim", "colour", "edge_energy"})
 """Metrics of which some value belongs to one set."""
 
 

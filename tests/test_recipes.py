@@ -51,6 +51,8 @@ PAPERS = {
     "sngan_projection": ("hinge", "none", "none", "spectral", "adam", 2e-4, (0.0, 0.9), 5, 64, 128),
     # FastGAN: the released code's train.py (batch 8, 2e-4, beta1 0.5, nz 256).
     "fastgan": ("hinge", "none", "bn", "spectral", "adam", 2e-4, (0.5, 0.999), 1, 8, 256),
+    # pix2pix section 2.3 and appendix 6.2: 2e-4, beta1 0.5, batch 1, z by dropout alone.
+    "pix2pix": ("nonsaturating", "none", "bn", "none", "adam", 2e-4, (0.5, 0.999), 1, 1, 8),
 }
 
 SMALL: dict[str, dict[str, object]] = {
@@ -60,6 +62,7 @@ SMALL: dict[str, dict[str, object]] = {
     "progan": {"growth_batches": [4], "max_width": 16},
     "progan_cifar": {"max_width": 16},
     "fastgan": {"data.size": 64, "reconstruction": "l1"},
+    "pix2pix": {"data.size": 32, "data.pairs": "edges", "data.jitter": 4},
 }
 """What a recipe needs at the least."""
 
@@ -124,13 +127,22 @@ def test_recipe_takes_a_step_with_data_alone(name: str) -> None:
     if s.reads_labels:
         s = resolve(RECIPES[name], small, SMALL.get(name, {}), {"data.classes": 3})
     G, D = build(s)
-    images = torch.randint(256, (5, 3, s.data.size, s.data.size), dtype=torch.uint8)
-    batches = Batches(s, Part(images, torch.tensor([0, 1, 2, 0, 1])), "cpu")
+    side = s.data.size + s.data.jitter
+    images = torch.randint(256, (5, 3, side, side), dtype=torch.uint8)
+    inputs = None if s.data.pairs == "none" else images[:, :1]
+    batches = Batches(s, Part(images, torch.tensor([0, 1, 2, 0, 1]), inputs), "cpu")
     for phase in phases(s):
         if phase.before is not None:
             phase.before(Nets(G, D))
         loss, _ = phase.loss(Nets(G, D), batches.draw(phase, 0))
         assert loss.isfinite()
+
+
+def test_pix2pix_has_what_its_appendix_says() -> None:
+    s = resolve(RECIPES["pix2pix"], {"data.size": 256})
+    assert (s.l1_weight, s.gan_weight, s.d_loss_weight, s.g_dropout) == (100.0, 1.0, 0.5, 0.5)
+    assert (s.data.size + s.data.jitter, s.data.mirror, s.train.epochs) == (286, True, 200)
+    assert (s.patch, s.unet_skips, s.d_sees_input, s.sample_stats) == (70, True, True, "batch")
 
 
 def test_sgan_and_its_baseline_are_the_same_classifier() -> None:

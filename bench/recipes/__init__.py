@@ -12,6 +12,7 @@ from bench.recipes.classes import ACGAN, CGAN_BOOK, SGAN, SGAN_SUPERVISED, SNGAN
 from bench.recipes.dcgan import DCGAN, DCGAN_BOOK, WGAN, WGAN_GP, WGAN_GP_CIFAR
 from bench.recipes.fastgan import FASTGAN
 from bench.recipes.gan import GAN, GAN_BOOK
+from bench.recipes.pix2pix import PIX2PIX
 from bench.recipes.progan import PROGAN, PROGAN_CIFAR
 from bench.recipes.resnet import SNGAN_RESNET, WGAN_GP_RESNET, WGAN_GP_RESNET_64
 from bench.recipes.sngan import SNDCGAN_GAN_LANDSCAPE, SNGAN
@@ -32,6 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "progan": PROGAN,
     "progan_cifar": PROGAN_CIFAR,
     "fastgan": FASTGAN,
+    "pix2pix": PIX2PIX,
     "sgan": SGAN,
     "sgan_supervised": SGAN_SUPERVISED,
     "cgan_book": CGAN_BOOK,

@@ -130,7 +130,7 @@ class Work:
         plan = schedule(self.setting, len(part.images))
         checkpoint_s = 60.0 * self.orders.checkpoint_minutes
         pairs = sample.sheet_pairs(self.dataset)
-        shown = None if pairs is None else pairs.inputs
+        shown = sample.style_images(self.setting, self.dataset, sample.SHEET_SEED) if pairs is None else pairs.inputs
         keeper = RunKeeper(
             self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s, inputs=shown
         )
@@ -230,7 +230,9 @@ class Work:
     def fakes(self, G: nn.Module, asked: Evaluate) -> torch.Tensor:
         """Sample the fakes of a snapshot's G, uint8 [N, C, H, W].  Raises SampleError."""
         inputs = self.dataset.part(asked.part).inputs
-        if inputs is not None:
+        if inputs is None:
+            inputs = sample.style_images(self.setting, self.dataset, asked.seed)
+        else:
             inputs = inputs[: paired.shown(asked.fakes, len(inputs))]
         return sample.fakes(
             G, self.setting, asked.fakes, seed=asked.seed, batch=asked.batch, device=self.device, inputs=inputs

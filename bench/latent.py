@@ -37,6 +37,8 @@ class Latents:
         self.setting = folder.setting()
         if self.setting.data.pairs != "none" or self.setting.objective != "gan":
             raise StoreError(f"run {folder.path.name} has no latent space: its G reads no z")
+        if self.setting.style_source == "image":
+            raise StoreError(f"run {folder.path.name} has no latent space of its own: its G reads a style image too")
         self.G = _generator(folder, label, self.setting)
         self.seed, self.y = seed, y
         self.z = draw_z(self.setting, count, seed, "latent_z", 0)

@@ -47,7 +47,7 @@ def fakes(
     sampled whole and cut.  `y`: the classes asked for, int64 [n], where G reads labels; unset: `asked`.  A G that
     has not grown to the data's size yet makes small images, which are enlarged.
     Of pairs, image i is made of `inputs` [i mod N], uint8 [N, C_in, H, W], and batch statistics are those of
-    `train.batch` images, as G was trained (pix2pix: of one).
+    `train.batch` images, as G was trained (pix2pix: of one).  With `style_source: image`, inputs are `style_images`.
     Raises SampleError when G makes NaN.
     """
     sampler = copy.deepcopy(G).to(device)
@@ -105,6 +105,14 @@ def sheet_pairs(dataset: Dataset) -> Pairs | None:
         return None
     rows = draws.permutation(len(images), SHEET_SEED, "sheet_reals", 0)[torch.arange(SHEET**2) % len(images)]
     return Pairs(images[rows], inputs[rows])
+
+
+def style_images(setting: Setting, dataset: Dataset, seed: int) -> Tensor | None:
+    """Shuffle the training part, uint8 [N, C, H, W], for fakes to take their styles from; None where G reads none."""
+    if setting.style_source != "image" or setting.data.pairs != "none":
+        return None
+    images = dataset.part("train").images
+    return images[draws.permutation(len(images), seed, "style", 0)]
 
 
 def enlarged(images: Tensor, size: int) -> Tensor:

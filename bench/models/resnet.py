@@ -195,8 +195,13 @@ class Stem(nn.Module):
 class Rectified(nn.Module):
     """D's last ReLU."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.ReLU()
+
     def forward(self, x: Tensor, style: object = None, y: Tensor | None = None) -> Tensor:
-        return F.relu(x)
+        made: Tensor = self.activation(x)
+        return made
 
 
 def discriminator(setting: Setting, channels: int) -> Discriminator:

@@ -125,7 +125,7 @@ def _study(
         force=keys.force,
         design=keys.design,
         metrics=keys.metrics,
-        evaluate=keys.evaluate,
+        evaluate=_evaluate(chosen, check),
         claims=keys.claims,
         resources=keys.resources,
         evidence=keys.evidence,
@@ -138,6 +138,14 @@ def _study(
         sources=check.sources,
         problem=chosen.problem,
     )
+
+
+def _evaluate(chosen: Draft, check: Check) -> Evaluate:
+    """How runs are scored: of pairs on the test part, unless the study says another."""
+    said = chosen.keys.evaluate
+    if "part" in said.model_fields_set or not check.has_pairs():
+        return said
+    return said.model_copy(update={"part": "test"})
 
 
 def _text(path: Path) -> str:

@@ -163,7 +163,7 @@ class Check(Levels):
 
     def _data(self) -> None:
         varied = {key for levels in self.factors.values() for level in levels.values() for key in level}
-        if varied & {"data.name", "data.folder", "data.non_faces"}:
+        if varied & {"data.name", "data.folder", "data.non_faces", "data.pairs", "data.input_folder"}:
             return
         for trail, settings, _ in self._layers():
             if trail[:1] == ("factors",):
@@ -175,6 +175,17 @@ class Check(Levels):
                 self.say((*trail, "data", "folder"), f"is read only with `name: folder`, not with {name}", of_key=True)
             if name != "faces" and settings.get("data.non_faces"):
                 self.say((*trail, "data", "non_faces"), f"is for faces only, not for {name}", of_key=True)
+            pairs = settings.get("data.pairs", "none")
+            if pairs in ("ab", "folders") and name != "folder":
+                self.say((*trail, "data", "pairs"), f"{pairs} is for `name: folder`, not for {name}")
+            if pairs == "folders" and settings.get("data.input_folder") is None:
+                self.say((*trail, "data", "pairs"), "say data.input_folder too: the folder of input images")
+            elif pairs != "folders" and settings.get("data.input_folder") is not None:
+                self.say((*trail, "data", "input_folder"), "is read only with `pairs: folders`", of_key=True)
+
+    def has_pairs(self) -> bool:
+        """Say whether some cell makes images of input images."""
+        return any(settings.get("data.pairs", "none") != "none" for _, settings, _ in self._layers())
 
     def _lengths(self) -> None:
         fixed = self.draft.fixed

@@ -6,32 +6,11 @@ same, marked.  `warn` is said in plan and report.  Numbers are stable: studies a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
+from bench.rule import Rule, Verdict
+from bench.rules_of_places import PLACES
 from bench.schedule import batches, levels, nimg_after
 from bench.setting import Setting
 from bench.sizes import makes, smallest_map
-
-
-class Rule(NamedTuple):
-    """One row of the table."""
-
-    number: int
-    kind: Literal["deny", "warn"]
-    what: str
-    """The combination, in the words of the settings."""
-    holds: Callable[[Setting], bool]
-    reason: str
-
-
-class Verdict(NamedTuple):
-    """A rule that a setting falls under."""
-
-    number: int
-    kind: Literal["deny", "warn"]
-    reason: str
-
 
 # ---------------------------------------------------------------------------------------------------------
 # The table.
@@ -380,6 +359,7 @@ RULES: tuple[Rule, ...] = (
         lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and s.sample_stats == "running",
         "G learns with the statistics of each image alone and is sampled with others; pix2pix keeps `batch`",
     ),
+    *PLACES,
 )
 """Numbers to 24 are those of the literature table that the project started from; further ones are its own."""
 

@@ -19,6 +19,7 @@ def verdicts(**knobs):
 
 
 GROWS = {"growth": True, "network": "progan"}
+IMAGE = {"style_source": "image", "g_norm": "adain"}
 FASTGAN = {"network": "fastgan", "data__size": 64}
 
 PENALTIES = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
@@ -62,6 +63,15 @@ ROWS = [
     (25, "deny", {"data__size": 48}, {"data__size": 48, "network": "sndcgan"}),
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
     (28, "deny", {"train__world_size": 2}, {"train__world_size": 1}),
+    (35, "deny", {"style_source": "mapping"}, {"style_source": "mapping", "g_norm": "adain"}),
+    (35, "deny", {"style_source": "image", "g_norm": "in"}, {"style_source": "image", "g_norm": "selfmod_bn"}),
+    (36, "deny", {**IMAGE, "condition": "concat"}, IMAGE),
+    (36, "deny", {**IMAGE, "network": "mlp"}, {**IMAGE, "network": "resnet"}),
+    (36, "deny", {**IMAGE, "g_loss": "feature_matching"}, {"g_norm": "adain", "g_loss": "feature_matching"}),
+    (37, "deny", {"network": "mlp", "sle": "add"}, {"network": "mlp"}),
+    (38, "warn", {"kernel": 5, "network": "sndcgan"}, {"kernel": 5}),
+    (38, "warn", {"g_dropout": 0.5}, {"g_dropout": 0.5, "network": "mlp"}),
+    (38, "warn", {"d_pool": "mean"}, {"d_pool": "mean", "network": "mylab:Net"}),
     (27, "warn", {"g_norm": "adain"}, {"g_norm": "adain", "g_input_norm": "bn"}),
     (29, "warn", {"equalized": True, "d_weight": "weight"}, {"equalized": True, "d_weight": "spectral"}),
     (29, "warn", {"equalized": True, "g_weight": "weight"}, {"g_weight": "weight"}),

@@ -12,6 +12,7 @@ from bench import datasets, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
 from bench.orders import Orders
+from bench.protocol import reference_set
 from bench.schedule import batches, schedule
 from bench.setting import Data
 from bench.store import Store, StoreError
@@ -70,7 +71,9 @@ def sources_of(design: Design) -> dict[Data, Source]:
         except (datasets.DataError, ValueError) as error:
             key = ("train", "batch") if isinstance(error, datasets.DataError) else ("train",)
             problems.append(asked.problem(key, f"{cell.cell.name}: {error}"))
-    if len(sources) > 1 and asked.metrics:
+    part = asked.evaluate.part
+    scored_against = {repr(reference_set(data, part, source.channels)) for data, source in sources.items()}
+    if len(scored_against) > 1 and asked.metrics:
         unlike = sorted({f"{data.name} at {data.size} px" for data in sources})
         said = f"scores against unlike reals ({', '.join(unlike)}) cannot stand in one table: make each a study"
         problems.append(asked.problem(("data",), said))

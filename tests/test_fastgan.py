@@ -18,7 +18,7 @@ from bench.data import Part
 from bench.metrics.ms_ssim import ssim
 from bench.models import build, fastgan, set_chance
 from bench.models.fastgan import LOGITS, TWICE, quadrant, small_side
-from bench.models.layers import AddSkip, SkipExcitation
+from bench.models.layers import AddSkip, SkipExcitation, pooled_to
 from bench.objectives import Nets, phases
 from bench.objectives.heads import unmoved
 from bench.objectives.losses import d_hinge
@@ -245,6 +245,17 @@ def test_excitation_of_d_gates_channels_by_the_larger_map() -> None:
     gate = 1 / (1 + np.exp(-swish @ skip.gate.weight.detach().numpy()[:, :, 0, 0].T))
     expected = x * torch.from_numpy(gate.astype(np.float32))[:, :, None, None]
     torch.testing.assert_close(skip(x, large).detach(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 6, 8, 12, 64])
+def test_pooling_is_the_adaptive_one_to_the_last_bit(side: int) -> None:
+    x, y = (torch.randn(3, 5, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in "xy")
+    made, expected = pooled_to(x, 4), F.adaptive_avg_pool2d(y, 4)
+    assert torch.equal(made, expected)
+    for given, out in ((x, made), (y, expected)):
+        out.square().sum().backward()
+        assert given.grad is not None
+    assert torch.equal(x.grad, y.grad)
 
 
 def test_plain_skip_from_a_larger_map_is_pool_then_mix_then_add() -> None:

@@ -156,14 +156,16 @@ class Halving(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Map [B, C, H, W] → the image of side S that D is asked for: pooled to 8x8, then (nearest x2, c3, norm, GLU)."""
+    """Map [B, C, 8, 8] → image [B, C, S, S]: (nearest x2, c3, norm, GLU)*, c3, tanh.
+
+    The code pools its maps to 8x8 first; all three are that already.
+    """
 
     def __init__(self, blocks: Sequence[Block], rgb: nn.Module) -> None:
         super().__init__()
         self.blocks, self.rgb = nn.ModuleList(blocks), rgb
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.adaptive_avg_pool2d(x, 8)
         for block in self.blocks:
             x = block(x)
         return torch.tanh(self.rgb(x))

@@ -51,6 +51,18 @@ class MinibatchStd(nn.Module):
         return torch.cat([x, std.repeat(group).view(batch, 1, 1, 1).expand(-1, 1, height, width)], dim=1)
 
 
+def pooled_to(x: Tensor, side: int) -> Tensor:
+    """Average x [B, C, R, R] down to `side`, adaptively: windows are equal where they can be.
+
+    On CUDA the gradient of equal windows is deterministic by plain pooling, and that of adaptive pooling is not; for
+    windows of a power of two both have the same bits.
+    """
+    window, rest = divmod(x.shape[2], side)
+    if window and not rest and window & (window - 1) == 0:
+        return nn.functional.avg_pool2d(x, window)
+    return nn.functional.adaptive_avg_pool2d(x, side)
+
+
 class AddSkip(nn.Module):
     """The plain skip connection: nearest upsampling, 1x1 conv, sum.  The control of `SkipExcitation`.
 
@@ -63,7 +75,7 @@ class AddSkip(nn.Module):
 
     def forward(self, x: Tensor, low: Tensor) -> Tensor:
         if low.shape[2] > x.shape[2]:
-            return x + self.mix(nn.functional.adaptive_avg_pool2d(low, (x.shape[2], x.shape[3])))
+            return x + self.mix(nn.functional.avg_pool2d(low, low.shape[2] // x.shape[2]))
         # The 1x1 conv commutes with nearest upsampling and is cheaper before it.
         return x + nn.functional.interpolate(self.mix(low), size=x.shape[2:], mode="nearest")
 
@@ -80,7 +92,7 @@ class SkipExcitation(nn.Module):
         self.gate = nn.Conv2d(large, large, 1, bias=False)
 
     def forward(self, x: Tensor, low: Tensor) -> Tensor:
-        pooled = nn.functional.adaptive_avg_pool2d(low, 4)
+        pooled = pooled_to(low, 4)
         return x * torch.sigmoid(self.gate(nn.functional.silu(self.squeeze(pooled))))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from bench import protocol
-from bench.setting import Data, PositiveFloat, Strict
+from bench.setting import PositiveFloat, Setting, Strict
 from bench.store import RunFolder, RunState, read_json
 
 Bound = Annotated[float, Field(gt=0, le=1)]
@@ -100,7 +100,7 @@ def label(history: Sequence[tuple[float, bool | None]]) -> Label:
     if None in met:
         return Label(None, note="no label: a snapshot has no score of the criterion")
     if len(met) < 3:
-        return Label(None, note=f"no label: the criterion is met at the end, and {len(met)} snapshots are too few")
+        return Label(None, note=f"no label: the criterion is met at the end, of too few snapshots ({len(met)})")
     return Label(None, note="the criterion is met at the last snapshot alone")
 
 
@@ -109,19 +109,19 @@ def of_run(
     state: RunState,
     metrics: Sequence[str],
     evaluate: protocol.Evaluate,
-    data: Data,
+    setting: Setting,
     source: protocol.Reals,
     criterion: Collapse,
 ) -> Label:
     """Label a run from its scores, as a study asks for them; a run that is not done has no label."""
     if state.status != "done" or state.trained is None:
         return Label(None)
-    asked = [name for name in metrics if name in SPEAKING]
+    asked = [name for name in protocol.askable(metrics, setting) if name in SPEAKING]
     if not asked:
-        return Label(None, note=f"no label: the study asks for none of {', '.join(SPEAKING)}")
+        return Label(None, note=f"no label: none of {', '.join(SPEAKING)} is asked for")
     history = []
     for snapshot in sorted(state.trained.get("snapshots", [])):
-        requests = protocol.requests(asked, evaluate, data, folder.path.name, snapshot, source)
+        requests = protocol.requests(asked, evaluate, setting.data, folder.path.name, snapshot, source)
         values = [value for one in requests for value in _values(folder, one.id)]
         history.append((float(snapshot), meets(values, criterion)))
     return label(history)

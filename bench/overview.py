@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench import datasets, outcomes
 from bench.datasets import Source
 from bench.design import Cell, Design, Run
 from bench.orders import Orders
@@ -47,6 +48,8 @@ def plan(design: Design, store: Store, orders: Orders, sources: Mapping[Data, So
     own = sorted({name for run in design.runs for name in run.setting.sources})
     if own:
         parts.append(notes("modules of your own, imported only in the runs", own))
+    if design.study.probes:
+        parts.append(probing(design, store, states))
     parts.append(cost(design, store, states, orders, sources, places))
     return Group(*parts)
 
@@ -110,6 +113,14 @@ def left_out(design: Design) -> list[RenderableType]:
     if warned:
         parts.append(notes("warnings", warned))
     return parts
+
+
+def probing(design: Design, store: Store, states: Mapping[str, RunState]) -> RenderableType:
+    """Say which probes are on; they are taken while training, so a run that is trained already keeps what it has."""
+    trained = [run.run_id for run in design.runs if states[run.run_id].trained]
+    without = sum(not store.run(identifier).probe_log() for identifier in trained)
+    line = ", ".join(design.study.probes)
+    return notes("probes", [line, *([f"{without} of the trained runs were trained without"] if without else [])])
 
 
 def _by_reason(pairs: collections.abc.Iterable[tuple[str, str]]) -> list[str]:
@@ -200,16 +211,38 @@ def span(seconds: float) -> str:
 # Status.
 
 
-def counts_line(states: Mapping[str, RunState]) -> Text:
-    """`12 runs: 8 done, 2 running, 2 missing`."""
+def counts_line(states: Mapping[str, RunState], found: Mapping[str, outcomes.Label]) -> Text:
+    """`12 runs: 8 done, 2 running, 2 missing; of the done: 1 collapsed`."""
     counts = collections.Counter(state.status for state in states.values())
     said = [Text(f"{n} {status}", style=STYLES[status]) for status, n in counts.most_common()]
-    return Text.assemble(f"{len(states)} runs: ", Text(", ").join(said))
+    line = Text.assemble(f"{len(states)} runs: ", Text(", ").join(said))
+    labelled = collections.Counter(label.outcome for label in found.values() if label.outcome)
+    if labelled:
+        words = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in sorted(labelled.items()))
+        line.append(f"; of the done: {words}", style="yellow")
+    return line
+
+
+def labels(design: Design, store: Store, states: Mapping[str, RunState]) -> dict[str, outcomes.Label]:
+    """What the scores say of each run that is done, by its id: collapsed, never learned, or nothing."""
+    study, found = design.study, dict[str, outcomes.Label]()
+    sources: dict[Data, Source] = {}
+    for run in design.runs:
+        state, data = states[run.run_id], run.setting.data
+        if state.status == "done":
+            if data not in sources:
+                sources[data] = datasets.describe(data, datasets.data_root())
+            folder = store.run(run.run_id)
+            found[run.run_id] = outcomes.of_run(
+                folder, state, study.metrics, study.evaluate, run.setting, sources[data], study.collapse
+            )
+    return found
 
 
 def status_table(design: Design, store: Store) -> RenderableType:
-    """A row for each run, with progress or cause, and the log's tail of what failed."""
+    """A row for each run, with progress, label or cause, and the log's tail of what failed."""
     states = store.states([run.run_id for run in design.runs])
+    found = labels(design, store, states)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("run", "cell", "seed", "status", "attempt", ""):
         table.add_column(title, overflow="fold")
@@ -221,9 +254,11 @@ def status_table(design: Design, store: Store) -> RenderableType:
             str(run.seed),
             Text(state.status, style=STYLES[state.status]),
             str(state.attempt or ""),
-            Text(detail(state)),
+            Text(detail(state, found.get(run.run_id))),
         )
-    parts: list[RenderableType] = [counts_line(states), table]
+    parts: list[RenderableType] = [counts_line(states, found), table]
+    if design.study.probes:
+        parts.append(Text(f"probes: {', '.join(design.study.probes)}", style="dim"))
     for run in design.runs:
         if states[run.run_id].status == "failed":
             parts.append(Text(f"\n{run.run_id} {run.cell.name}, seed {run.seed}:", style="bold red"))
@@ -231,8 +266,12 @@ def status_table(design: Design, store: Store) -> RenderableType:
     return Group(*parts)
 
 
-def detail(state: RunState) -> str:
+def detail(state: RunState, label: outcomes.Label | None = None) -> str:
     """What there is to say of a run beside its status."""
+    if label is not None and label.outcome == "collapsed":
+        return f"collapsed at {label.at_kimg:g} kimg"
+    if label is not None and label.outcome == "never_learned":
+        return "never learned"
     if state.status == "running" and state.alive.get("steps"):
         share = state.alive["step"] / state.alive["steps"]
         return f"{share:.0%}, {state.alive['kimg']:.1f} kimg, {state.alive['images_per_second']:.0f} img/s"

@@ -59,7 +59,7 @@ def main() -> int:
 
     page = report.build(whole, store, given.reports)
     states = store.states([run.run_id for run in design.runs])
-    console.print(overview.counts_line(states))
+    console.print(overview.counts_line(states, overview.labels(design, store, states)))
     if launched.code == STOPPED:
         console.print("not at its end; what is done is kept, and the same command goes on")
     console.print(f"report: {page}")

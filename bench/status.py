@@ -24,9 +24,12 @@ def main() -> int:
     design, store = open_design(given)
     console = overview.terminal()
     if given.json:
+        states = store.states([run.run_id for run in design.runs])
+        labels = overview.labels(design, store, states)
         rows = [
             {"run": run.run_id, "cell": run.cell.levels, "seed": run.seed}
-            | dataclasses.asdict(store.run(run.run_id).state())
+            | dataclasses.asdict(states[run.run_id])
+            | {"label": labels[run.run_id]._asdict() if run.run_id in labels else None}
             for run in design.runs
         ]
         print(json.dumps({"study": design.study.name, "runs": rows}, indent=1))

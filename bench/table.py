@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import datasets, protocol, stats
+from bench import datasets, outcomes, protocol, stats
 from bench.design import Design, Run, noise_run
 from bench.setting import Data, digest
 from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes
@@ -26,6 +26,9 @@ FOLLOWING = (
     "run_id",
     "status",
     "cause",
+    "outcome",
+    "collapsed_at_kimg",
+    "outcome_note",
     "snapshot",
     "kimg",
     "asked",
@@ -49,6 +52,8 @@ FOLLOWING = (
 SUMMARY = (
     "seeds",
     "done",
+    "collapsed",
+    "never_learned",
     "diverged",
     "failed",
     "unfinished",
@@ -104,6 +109,7 @@ def collect(design: Design, store: Store) -> pd.DataFrame:
             "run_id": run.run_id,
             "status": state.status,
             "cause": state.cause,
+            **_outcome(run, design, folder, state, sources),
             "commit": commit(state),
         }
         found = list(_score_rows(run, design, folder, state, sources, stamps))
@@ -111,7 +117,7 @@ def collect(design: Design, store: Store) -> pd.DataFrame:
     stamps.check()
     columns = [*LEADING, *factor_columns(design).values(), *FOLLOWING]
     frame = pd.DataFrame.from_records(rows, columns=columns)
-    for column in ("kimg", "value", "sd_eval", "real", "floor"):
+    for column in ("collapsed_at_kimg", "kimg", "value", "sd_eval", "real", "floor"):
         frame[column] = frame[column].astype(float)
     for column in ("n_real", "n_fake", "n_floor"):
         frame[column] = frame[column].astype("Int64")
@@ -129,6 +135,15 @@ def commit(state: RunState) -> str | None:
     if not state.trained or not state.trained.get("commit"):
         return None
     return state.trained["commit"] + ("-dirty" if state.trained.get("dirty") else "")
+
+
+def _outcome(run: Run, design: Design, folder: RunFolder, state: RunState, sources: _Sources) -> dict[str, Any]:
+    """Say what became of a run: diverged, collapsed, never_learned or done; nothing of one not at its end."""
+    study = design.study
+    source = sources(run.setting.data)
+    found = outcomes.of_run(folder, state, study.metrics, study.evaluate, run.setting, source, study.collapse)
+    ended = state.status if state.trained else None
+    return {"outcome": found.outcome or ended, "collapsed_at_kimg": found.at_kimg, "outcome_note": found.note or None}
 
 
 class _Sources:
@@ -286,12 +301,13 @@ def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
     at_end = last_values(frame)
     rows: list[dict[str, Any]] = []
     for cell in design.cells:
-        states = frame[frame["cell"] == cell.name].drop_duplicates("run_id")["status"]
+        runs = frame[frame["cell"] == cell.name].drop_duplicates("run_id")
         about = {
             "study": design.study.name,
             "cell": cell.name,
             **{column: cell.levels.get(factor) for factor, column in columns.items()},
-            **count_states(states.tolist()),
+            **count_states(runs["status"].tolist()),
+            **{label: int((runs["outcome"] == label).sum()) for label in ("collapsed", "never_learned")},
         }
         here = at_end[at_end["cell"] == cell.name]
         for asked, metric in measured:

@@ -140,7 +140,7 @@ def test_summary_by_hand(design, store):
     assert pd.isna(row["real"])
     row = summary[(summary["cell"] == design.cells[0].name) & (summary["metric"] == "ms_ssim_2s")].iloc[0]
     # (100 + 101 + 102) / 3 / 400
-    assert row["mean"] == pytest.approx(101 / 400) and row["real"] == 0.125
+    assert row["mean"] == pytest.approx(101 / 400) and row["real"] == 0.25
 
 
 def test_a_diverged_run_is_counted_and_changes_no_other_cell(design, store, tmp_path):

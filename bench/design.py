@@ -108,19 +108,25 @@ def expand_with(
     chosen = _selection(study, only)
     combinations, aliases = _combinations(study)
     known: dict[Data, Facts] = {}
+
+    def told(data: Data) -> Facts:
+        if data not in known:
+            known[data] = facts(data)
+        return known[data]
+
     cells: list[tuple[Cell, Setting]] = []
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
     for levels in combinations:
         if not _matches(levels, chosen):
             continue
-        judged = _judge(study, levels)
+        judged = _judge(study, levels, told)
         if isinstance(judged, Problem):
             problems.append(judged)
         elif isinstance(judged, Exclusion):
             exclusions.append(judged)
         else:
-            cells.append(_with_facts(judged, study, facts, known))
+            cells.append(_with_facts(judged, study, told))
     if not cells and not problems:
         problems += _nothing_left(study, exclusions, only)
     if problems:
@@ -176,7 +182,7 @@ def _one_at_a_time(study: Study) -> Iterator[dict[str, str]]:
                 yield {**study.reference, factor: level}
 
 
-def _judge(study: Study, levels: dict[str, str]) -> Cell | Exclusion | Problem:
+def _judge(study: Study, levels: dict[str, str], facts: Callable[[Data], Facts]) -> Cell | Exclusion | Problem:
     """Make a combination a cell, an exclusion, or, where the user named it by hand, a problem."""
     name = levels["row"] if study.rows else ",".join(f"{factor}={level}" for factor, level in levels.items())
     by_hand = _by_hand(study, levels)
@@ -189,7 +195,7 @@ def _judge(study: Study, levels: dict[str, str]) -> Cell | Exclusion | Problem:
     else:
         said = (study.factors[factor][level] for factor, level in levels.items())
         settings = overlay(RECIPES.get(study.recipe, {}), study.fixed, *said)
-    found = verdicts(resolve(settings))
+    found = verdicts(_counting(resolve(settings), facts))
     denied = [verdict for verdict in found if verdict.kind == "deny"]
     force = _covering(study.force, levels) if denied else None
     if denied and not force:
@@ -242,15 +248,18 @@ def noise_run(design: Design) -> Run | None:
     return next(iter(references or design.runs), None)
 
 
-def _with_facts(
-    cell: Cell, study: Study, facts: Callable[[Data], Facts], known: dict[Data, Facts]
-) -> tuple[Cell, Setting]:
+def _counting(setting: Setting, facts: Callable[[Data], Facts]) -> Setting:
+    """Fill in the number of classes where labels are read; a set without labels has 0, which no setting says."""
+    if not setting.reads_labels:
+        return setting
+    data = setting.data.model_copy(update={"classes": facts(setting.data).classes})
+    return setting.model_copy(update={"data": data})
+
+
+def _with_facts(cell: Cell, study: Study, facts: Callable[[Data], Facts]) -> tuple[Cell, Setting]:
     """Fill in what the plan knows: facts of the data, sources of own modules, the mark of force."""
     setting = resolve(cell.settings)
-    data = setting.data
-    if data not in known:
-        known[data] = facts(data)
-    fingerprint, channels, classes = known[data]
+    fingerprint, channels, classes = facts(setting.data)
     of_data = {"data.fingerprint": fingerprint, "data.channels": channels}
     if setting.reads_labels:
         of_data["data.classes"] = classes

@@ -7,6 +7,7 @@ same, marked.  `warn` is said in plan and report.  Numbers are stable: studies a
 from __future__ import annotations
 
 from bench.rule import Rule, Verdict
+from bench.rules_of_classes import CLASSES
 from bench.rules_of_places import PLACES
 from bench.schedule import batches, levels, nimg_after
 from bench.setting import Setting
@@ -360,6 +361,7 @@ RULES: tuple[Rule, ...] = (
         "G learns with the statistics of each image alone and is sampled with others; pix2pix keeps `batch`",
     ),
     *PLACES,
+    *CLASSES,
 )
 """Numbers to 24 are those of the literature table that the project started from; further ones are its own."""
 

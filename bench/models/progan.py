@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class Growing(nn.Module):
             self.stage.copy_(torch.tensor([float(size), fade], dtype=torch.float64))
 
     def _load_from_state_dict(self, *given: object) -> None:
-        super()._load_from_state_dict(*given)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*given)
         self.size, self.fade = int(self.stage[0]), float(self.stage[1])
 
 
@@ -143,7 +144,8 @@ class Generator(Growing):
         return made
 
     def _rgb(self, size: int) -> nn.Module:
-        rgb: nn.Module = self.levels[self.sizes.index(size)].rgb
+        level: Any = self.levels[self.sizes.index(size)]
+        rgb: nn.Module = level.rgb
         return rgb
 
 
@@ -245,12 +247,13 @@ class Discriminator(Growing, Judge):
         top = self.sizes.index(self.size)
         if x.shape[-1] > self.size:
             x = F.avg_pool2d(x, x.shape[-1] // self.size)
-        h = self.levels[top].from_rgb(x)
+        levels: Sequence[Any] = [*self.levels]
+        h: Tensor = levels[top].from_rgb(x)
         if self.fade < 1:
-            h = torch.lerp(self.levels[top - 1].from_rgb(halve(x)), self.levels[top](h), self.fade)
+            h = torch.lerp(levels[top - 1].from_rgb(halve(x)), levels[top](h), self.fade)
             top -= 1
-        for i in range(top, -1, -1):
-            h = self.levels[i](h)
+        for level in levels[top::-1]:
+            h = level(h)
         return h
 
 

@@ -174,7 +174,7 @@ def _read(place: Path) -> Dataset | None:
     starts = [0, *ends[:-1]]
     images, inputs = torch.from_numpy(np.asarray(pixels)), None
     if "pairs" in record:  # the channels of a target, then those of its input
-        images, inputs = (part.contiguous() for part in images.tensor_split([record["pairs"]["channels"]], dim=1))
+        images, inputs = images.tensor_split([record["pairs"]["channels"]], dim=1)
     return Dataset(
         images=images,
         labels=torch.tensor(record["labels"], dtype=torch.int64),

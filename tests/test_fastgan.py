@@ -74,6 +74,10 @@ def pictures(n: int, setting: Setting) -> Part:
             64,
             {"g_norm": "none", "d_norm": "none", "g_noise": False, "sle": "none", "d_sle": "none", "pixel_norm": True},
         ),
+        (
+            64,
+            {"mbdiscrimination": 3, "mbstd": "all", "d_dropout": 0.3, "z_normalized": True, "style_source": "mapping"},
+        ),
         (64, {"activation": "lrelu", "g_norm": "selfmod_bn", "equalized": True, "decoders": "part"}),
         (128, {"decoders": "whole", "loss": "nonsaturating", "hinge_jitter": 0.0, "init": "wgan_gp"}),
     ],

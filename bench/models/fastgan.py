@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.models.chance import Dropout
 from bench.models.layers import (
     ACTIVATIONS,
     OUTPUTS,
@@ -34,6 +35,7 @@ from bench.models.layers import (
     input_norm,
     skip_sources,
 )
+from bench.models.minibatch import discrimination
 from bench.models.style import style_of
 from bench.norms import has_conv_bias, norm_at
 from bench.setting import Setting
@@ -250,17 +252,11 @@ def discriminator(setting: Setting, channels: int) -> FastDiscriminator:
     small = small_side(size)
     branch = {side: _width(setting, setting.d_width * 32 / side) for side in sides if side < small}
     twice = _width(setting, 2 * widths[8])
-    pooled = bool(setting.mbstd)
+    mix = _down_block(setting, "D.heads.full.mix", widths[8], twice, 8, 1)
     heads = nn.ModuleDict(
         {
-            "full": nn.Sequential(
-                OrderedDict(
-                    mix=_down_block(setting, "D.heads.full.mix", widths[8], twice, 8, 1),
-                    mbstd=MinibatchStd(setting.mbstd) if setting.mbstd else nn.Identity(),
-                    logit=nn.Conv2d(twice + pooled, 1, 4, bias=False),
-                )
-            ),
-            "small": nn.Sequential(OrderedDict(logit=nn.Conv2d(branch[8], 1, 4, bias=False))),
+            "full": nn.Sequential(OrderedDict(mix=mix, **_ending(setting, twice))),
+            "small": nn.Sequential(OrderedDict(**_ending(setting, branch[8]))),
         }
     )
     inputs = {"whole": widths[8], "small": branch[8], "part": widths[16]}
@@ -282,6 +278,17 @@ def _down_block(setting: Setting, path: str, inputs: int, width: int, side: int,
     bias = not norm and has_conv_bias(setting, f"{path}.norm", name)
     conv = nn.Conv2d(inputs, width, kernel, 2 if kernel == 4 else 1, 0 if kernel == 1 else 1, bias=bias)
     return Block(conv, norm_at(setting, f"{path}.norm", name, width, side), nn.LeakyReLU(0.2))
+
+
+def _ending(setting: Setting, inputs: int) -> dict[str, nn.Module]:
+    """Make what judges a branch's 8x8 map: statistics of the batch and dropout where asked, then 5x5 logits."""
+    maps = inputs + bool(setting.mbstd)
+    return {
+        "mbstd": MinibatchStd(setting.mbstd) if setting.mbstd else nn.Identity(),
+        "mbdiscrimination": discrimination(setting.mbdiscrimination, maps * 64) or nn.Identity(),
+        "dropout": Dropout(setting.d_dropout),
+        "logit": nn.Conv2d(maps + setting.mbdiscrimination, 1, 4, bias=False),
+    }
 
 
 def _stem(setting: Setting, channels: int, widths: Mapping[int, int], top: int) -> nn.Module:

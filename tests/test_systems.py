@@ -164,8 +164,9 @@ def part_of(setting: Setting) -> Part:
 def never_moves(setting: Setting) -> set[str]:
     """Parameters whose gradient is exactly zero, by mathematics."""
     unmoved = set()
-    if setting.loss in ("wasserstein", "relativistic", "relativistic_average") and setting.drift == 0:
-        unmoved.add("D.logit.bias")  # only differences of logits count
+    differences = setting.loss in ("wasserstein", "relativistic", "relativistic_average")
+    if differences and (setting.drift == 0 or setting.penalty == "clip"):
+        unmoved.add("D.logit.bias")  # only differences of logits count; those of a clipped D are 0 at the start
         if setting.network == "progan" and setting.d_norm == "gn":
             # One pixel's groups of two channels are (-1, 1) or (1, -1): mostly the same for reals and fakes.
             unmoved.add("D.levels.0.blocks.1.norm.bias")
@@ -223,7 +224,7 @@ def one_update(phase: Phase, nets: Nets, trained: dict[str, torch.nn.Module], ba
     if phase.before is not None:
         phase.before(nets)
     before = {name: value.detach().clone() for name, value in net.named_parameters()}
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, eps=1e-15)  # however small a gradient is
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, eps=1e-15)  # however small a gradient is
     loss, logs = phase.loss(nets, batches.draw(phase, step))
     assert loss.shape == () and bool(loss.isfinite()) and all(bool(value.isfinite()) for value in logs.values())
     loss.backward()

@@ -1,9 +1,11 @@
 """From fakes to score records: one pass, one protocol, everything of the reference set made once."""
 
+import gc
 import json
 import logging
 import multiprocessing
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,6 +182,20 @@ def test_sizes_that_are_no_power_of_two_and_colour(tmp_path, size, channels, nam
     found = scores(tmp_path, metrics=metrics, data=data, images=fakes(size=size, channels=channels))
     assert {record["reason"] for record in found.values()} == {None}
     assert set(values(found)) == {"fd[random]", *names}
+
+
+def test_halves_of_the_reals_are_gone_when_their_floor_is_known():
+    """No cycle holds a side: gigabytes would wait for the collector."""
+    whole = Side(fakes(8), lambda settings: pytest.fail("needs no features"), real=True)
+    half = whole.take(torch.arange(4))
+    assert len(half.images) == 4
+    gone = weakref.ref(half)
+    gc.disable()
+    try:
+        del half
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_one_real_has_no_floor():

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from bench import job, own_modules
+from bench import job, own_modules, sample
 from bench.keeper import Heartbeat, RunKeeper, Stop
 from bench.orders import Orders
 from bench.protocol import Evaluate
@@ -169,6 +169,21 @@ def test_a_damaged_snapshot_is_a_failed_score_with_the_remedy(make_run):
     assert sorted(score["status"] for score in scores) == ["failed", "failed", "ok", "ok"]
     assert all("delete the folder" in score["reason"] for score in scores if score["status"] == "failed")
     assert folder.reason(2).startswith("2 scores failed")
+
+
+def test_a_generator_that_makes_nan_has_failed_scores_that_are_tried_again(make_run, monkeypatch):
+    folder, orders = make_run(metrics=["swd", "colour"], evaluate={"fakes": 64})
+    draw = sample.draw_z
+    with monkeypatch.context() as patch:
+        patch.setattr(sample, "draw_z", lambda *args: draw(*args) * float("nan"))
+        assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert folder.state().status == "done"
+    scores = [read_json(path) for path in folder.scores.iterdir()]
+    assert {(score["status"], score["reason"]) for score in scores} == {
+        ("failed", "G makes values that are not finite")
+    }
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    assert {read_json(path)["status"] for path in folder.scores.iterdir()} == {"ok"}
 
 
 def test_a_module_edited_since_the_plan_is_refused(make_run, tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ class Side:
         self._index: Tensor | None = None
         self.real = real
         self._make = features
-        self._fit = fit or self._fitted
+        self._fit = fit
         self._features: dict[tuple[Any, ...], Features] = {}
         self._gaussians: dict[tuple[Any, ...], Gaussian] = {}
 
@@ -93,7 +93,7 @@ class Side:
         """The Gaussian fitted to the features; of reals, with its root."""
         key = _pass(settings)
         if key not in self._gaussians:
-            self._gaussians[key] = self._fit(settings)
+            self._gaussians[key] = (self._fit or self._fitted)(settings)
         return self._gaussians[key]
 
     def _fitted(self, settings: Settings) -> Gaussian:

@@ -29,8 +29,8 @@ IMAGES = 16384
 """Images of each set in the published protocol; more add memory (75 kB a colour image and set), hardly precision."""
 BLOCK = {"cpu": 16, "cuda": 2048}
 """Images at a time, by kind of device."""
-PROJECTIONS = 2**26
-"""Projections of one set held at a time: 268 MB, some directions of all descriptors."""
+PROJECTIONS = 2**25
+"""Projections of one set held at a time: 134 MB, some directions of all descriptors."""
 PIECE = 8192
 """Descriptors in one matrix product on a CPU."""
 FLAT = 1e-4
@@ -121,20 +121,24 @@ def standardise(rows: Tensor, channels: int, workers: ThreadPoolExecutor) -> Ten
     """
     blocks = rows.view(len(rows), channels, -1).split(PATCHES * BLOCK.get(rows.device.type, BLOCK["cpu"]))
     count = rows.numel() // channels
-    mean = torch.stack(list(workers.map(_sum, blocks))).sum(dim=0) / count
-    shift = mean.float()[:, None]
-    squares = torch.stack(list(workers.map(lambda block: _sum(block.sub_(shift).square()), blocks))).sum(dim=0)
-    sd = (squares / count).sqrt()
+    mean = torch.tensor(list(workers.map(_sum, blocks)), dtype=torch.float64).sum(dim=0) / count
+    shift = mean.float()[:, None].to(rows.device)
+    squares = list(workers.map(lambda block: _sum(block.sub_(shift).square()), blocks))
+    sd = (torch.tensor(squares, dtype=torch.float64).sum(dim=0) / count).sqrt()
     if not bool((sd > FLAT).all()):
         raise MetricError("every image is one flat colour: its patches cannot be standardised")
-    gain = (1 / sd).float()[:, None]
+    gain = (1 / sd).float()[:, None].to(rows.device)
     list(workers.map(lambda block: block.mul_(gain), blocks))
     return rows
 
 
-def _sum(block: Tensor) -> Tensor:
-    """Sum each channel of [P, C, 49]: a patch in float32, patches in float64."""
-    return block.sum(dim=2).double().sum(dim=0)
+def _sum(block: Tensor) -> list[float]:
+    """Sum each channel of [P, C, 49]: a patch in float32, patches in float64.
+
+    No tensors: small ones that stay would leave the memory between them in pieces.
+    """
+    sums: list[float] = block.sum(dim=2).double().sum(dim=0).tolist()
+    return sums
 
 
 def directions(seed: int, side: int, repeat: int, channels: int = 3) -> Tensor:
@@ -219,6 +223,17 @@ def _gap(sort: Callable[[Tensor], None], a: Tensor, b: Tensor) -> float:
     return float(gap.view(-1, math.gcd(len(a), PATCHES)).sum(dim=1).double().sum())
 
 
+def _level(
+    real: Tensor, fake: Tensor, seed: int, workers: ThreadPoolExecutor, *, last: bool
+) -> tuple[float, Tensor, Tensor]:
+    """Distance at one level, and both sets' images of the next.  Its descriptors go before others are made."""
+    channels, side = real.shape[1], real.shape[-1]
+    of_real, real = descriptors(real, seed, "swd.real", workers, last=last)
+    of_fake, fake = descriptors(fake, seed, "swd.fake", workers, last=last)
+    drawn = torch.cat([directions(seed, side, repeat, channels) for repeat in range(REPEATS)], dim=1)
+    return sliced_distance(of_real, of_fake, drawn.to(of_real.device), workers), real, fake
+
+
 def swd(real: Tensor, fake: Tensor, seed: int = 0) -> dict[str, float]:
     """SWD × 10³ of uint8 images `fake` against `real`, both [N, C, R, R] with the same N; C is 1 or 3.
 
@@ -233,9 +248,6 @@ def swd(real: Tensor, fake: Tensor, seed: int = 0) -> dict[str, float]:
     sides = levels(real.shape[-1])
     with threads.pool(real.device) as workers:
         for side in sides:
-            last = side == sides[-1]
-            of_real, real = descriptors(real, seed, "swd.real", workers, last=last)
-            of_fake, fake = descriptors(fake, seed, "swd.fake", workers, last=last)
-            drawn = torch.cat([directions(seed, side, repeat, real.shape[1]) for repeat in range(REPEATS)], dim=1)
-            values[f"swd_{side}"] = 1e3 * sliced_distance(of_real, of_fake, drawn.to(of_real.device), workers)
+            distance, real, fake = _level(real, fake, seed, workers, last=side == sides[-1])
+            values[f"swd_{side}"] = 1e3 * distance
     return {"swd": float(np.mean(list(values.values()))), **values}

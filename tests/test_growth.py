@@ -19,6 +19,7 @@ from bench.batches import Batches, at_stage
 from bench.data import Part, batch_indices, indices_at
 from bench.models import build
 from bench.objectives import Phase
+from bench.probes.watch import Fixed
 from bench.schedule import Stage, d_updates, d_updates_before, nimg_after, schedule, stage
 from bench.setting import Setting, resolve
 
@@ -205,6 +206,16 @@ def test_moments_are_forgotten_where_a_period_begins(reset: bool, monkeypatch: p
         net, optimizer = made[name]
         layer = net.levels[0].blocks[0].conv.parametrizations.weight.original
         assert float(optimizer.state[layer]["step"]) == times * (2 if reset else 14)
+
+
+def test_probes_stand_at_the_stage_of_the_run() -> None:
+    """Their batch of 32 is smaller than the run's, whose own images count."""
+    setting = growing(train__batch=48, growth_stable_kimg=0.25, growth_fade_kimg=0.25)
+    fixed = Fixed(setting, pictures(60), "cpu", ("real",))
+    for step in range(1, 14):
+        now, then = fixed.stage(step), stage(setting, step - 1)
+        assert (now.size, now.fade, now.batch) == (then.size, then.fade, 32)
+        assert fixed.at(step)["real"].shape == (32, 1, now.size, now.size)
 
 
 def test_growth_reset_changes_what_is_learned() -> None:

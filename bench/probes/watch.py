@@ -171,14 +171,14 @@ class Fixed:
     """One small batch of a part: always the same reals, z and conditions, at the size that the nets are at."""
 
     def __init__(self, setting: Setting, part: Part, device: torch.device | str, needs: tuple[str, ...]) -> None:
-        self.setting = smaller(setting, len(part.images))
+        self.whole, self.setting = setting, smaller(setting, len(part.images))
         chosen = draws.permutation(len(part.images), setting.seed, "probe_real", 0)[: self.setting.train.batch]
         self.batches = Batches(self.setting, part.at(chosen), device)
         self.phase = Phase("probe", "D", needs, lambda step: 1, lambda nets, batch: (torch.zeros(()), {}))
 
     def stage(self, step: int) -> Stage:
         """What the nets stood at after `step`, with our batch."""
-        now = stage(self.setting, max(step - 1, 0))
+        now = stage(self.whole, max(step - 1, 0))
         size = self.setting.train.batch
         return dataclasses.replace(now, batch=size, period=0, first_update=0, first_image=0)
 

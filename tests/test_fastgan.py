@@ -141,7 +141,8 @@ G_256 = [
     *(excitation(1024, 128), excitation(512, 64), excitation(256, 32)),  # 4 → 64, 8 → 128, 16 → 256
     c(1, 64, 3),  # the head of 128 px
 ]
-G_1024 = [*G_256, comp(32, 16), up(16, 8), excitation(128, 16)]  # 512, 1024; 32 → 512
+G_512 = [*G_256, comp(32, 16), excitation(128, 16)]  # 512; 32 → 512
+G_1024 = [*G_512, up(16, 8)]
 D_BELOW = [
     *(halving(16, 32), halving(32, 64), halving(64, 128), halving(128, 256), halving(256, 512)),  # 128 … 8
     *(excitation(16, 128), excitation(32, 256), excitation(64, 512)),  # 256 → 32, 128 → 16, 64 → 8
@@ -155,6 +156,7 @@ D_BELOW = [
     ("size", "g_count", "d_count"),
     [
         (256, sum(G_256) + c(3, 32, 3), sum(D_BELOW) + c(3, 3, 16)),
+        (512, sum(G_512) + c(3, 16, 3), sum(D_BELOW) + c(4, 3, 16)),
         (1024, sum(G_1024) + c(3, 8, 3), sum(D_BELOW) + c(4, 3, 8) + c(4, 8, 16) + bn(16)),
     ],
 )

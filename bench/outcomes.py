@@ -35,6 +35,17 @@ SPEAKING = ("ms_ssim", "prdc", "modes")
 """The metrics that the criterion reads, as far as a study asks for them."""
 
 
+def words(criterion: Collapse) -> str:
+    """Say the criterion for people."""
+    said = [
+        criterion.ms_ssim_margin
+        and f"MS-SSIM between fakes is more than {criterion.ms_ssim_margin:g} above the reals’",
+        criterion.recall_below and f"recall is below {criterion.recall_below:g}",
+        criterion.modes_below and f"fewer than {criterion.modes_below:.0%} of the reals’ modes are found",
+    ]
+    return ", or ".join(one for one in said if one) or "nothing counts as collapse"
+
+
 class Label(NamedTuple):
     """What the scores say of a run."""
 

@@ -81,7 +81,7 @@ def test_nothing_imports_a_command():
     ("library", "allowed"),
     [
         ("submitit", ("bench.launch",)),
-        ("pandas", ("bench.table", "bench.stats", "bench.figures", "bench.render", "bench.report")),
+        ("pandas", ("bench.table", "bench.traces", "bench.stats", "bench.figures", "bench.render", "bench.report")),
         ("matplotlib", ("bench.figures", "bench.render", "bench.report")),
     ],
 )

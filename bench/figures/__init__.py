@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bench.figures.curves import curves
 from bench.figures.looks import Look, departures, looks, reference_levels, shared_levels, short_name
+from bench.figures.probing import probe
 from bench.figures.samples import sample_grid
 from bench.figures.style import (
     CROWD,
@@ -40,6 +41,7 @@ __all__ = [
     "curves",
     "departures",
     "looks",
+    "probe",
     "reference_levels",
     "sample_grid",
     "settle",

@@ -49,7 +49,7 @@ def curves(
         near = floor is not None and len(values) and floor > values["value"].min() / 3
         everything = [*values["value"], *(v for v in (real, floor if near else None) if v is not None)]
         if scale == "log" and everything and min(everything) > 0:
-            _log_axis(ax, everything)
+            log_axis(ax, everything)
         else:
             ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.margins(x=0.03, y=0.08)
@@ -87,6 +87,7 @@ def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int) -> tuple[f
         markerfacecolor=look.colours[-1],
         markeredgecolor=PAPER,
         markeredgewidth=0.5,
+        markevery=max(1, round(len(over) / 10)),
         zorder=4,
         label=look.label,
         **striped,
@@ -94,7 +95,8 @@ def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int) -> tuple[f
     return float(over.index[-1]), float(over["mean"].iloc[-1]), look
 
 
-def _log_axis(ax: Axes, everything: Sequence[float]) -> None:
+def log_axis(ax: Axes, everything: Sequence[float]) -> None:
+    """Make the axis logarithmic, with ticks that people read, for positive values."""
     ax.set_yscale("log")
     decades = np.log10(max(everything) / min(everything))
     if decades < 0.7:

@@ -16,6 +16,7 @@ from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.grid import Grid, grid, mosaic
 from bench.render.page import page
+from bench.render.probing import charts as charts_inside
 from bench.render.save import FORMATS, figure_bytes, file_name, latex, page_svg, results_table
 from bench.store import Store, write_bytes
 
@@ -39,6 +40,9 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
             name = file_name(metric["name"], [chart["id"] for chart in charts])
             charts.append(_chart(frame, metric, looks, content["cells"], name))
             files.update(charts[-1].pop("files"))
+    inside = charts_inside(design, store, content["runs"])
+    files.update(inside.files)
+    content["traces"] = inside.content
     samples = grid(design, store, frame, content["metrics"])
     files.update(_sample_figure(samples, design))
     content["samples"] = {
@@ -48,7 +52,7 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
         "tiles_shown": samples.side**2,
     }
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
-    html = page(content, samples, charts, _downloads([*files]))
+    html = page(content, samples, charts + inside.logged, inside.probed, inside.troubled, _downloads([*files]))
     files["index.html"] = html.encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
@@ -63,7 +67,8 @@ def _tables(
     yield "tables/summary.csv", table.to_csv(summary)
     caption = (
         f"{content['study']['name']}: mean ± sd over training seeds of the runs that reached the end "
-        f"({content['status']['line']}); k/n: runs that ended well of those with an outcome."
+        f"({content['status']['line']}); k/n: runs that reached it, neither collapsed nor never learned, "
+        "of those with an outcome."
     )
     yield "tables/results.tex", latex(results_table(content), caption, "tab:results")
     yield "tables/results.csv", table.to_csv(_flat(results_table(content)))

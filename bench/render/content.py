@@ -16,15 +16,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench import figures, protocol, stats, table
+from bench import figures, outcomes, protocol, stats, table
 from bench.design import Cell, Design
-from bench.render.runs import run_rows
+from bench.render.runs import run_rows, unlabelled
 from bench.setting import resolved
 from bench.store import Store
 
 DESCRIPTIVE_BELOW = 5
 """Fewer seeds than this describe; they do not decide."""
 ARROWS = {"lower": ("↓", "lower is better"), "higher": ("↑", "higher is better"), "reference": ("≈", "as real images")}
+LABELS = ("collapsed", "never_learned")
 NONE = "—"
 
 
@@ -32,7 +33,7 @@ def content(
     design: Design, store: Store, frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame
 ) -> dict[str, Any]:
     """Say all that the report of a study says, JSON-able, the same whenever the results are the same."""
-    runs = run_rows(design, store)
+    runs = run_rows(design, store, frame)
     metrics = _metrics(frame, summary, noise)
     cells = _cells(design, summary, metrics)
     study = design.study
@@ -51,6 +52,7 @@ def content(
         "metrics": metrics,
         "cells": cells,
         "curves": _curves(frame, metrics),
+        "collapse": {"words": outcomes.words(study.collapse), "unlabelled": unlabelled(runs)},
         "claims": [_claim(claim) for claim in study.claims],
         "design": _design(design, frame),
         "exclusions": [{"name": gone.name, "why": gone.why, "rule": gone.rule} for gone in design.exclusions],
@@ -84,6 +86,8 @@ def _status(runs: Sequence[Mapping[str, Any]], design: Design) -> dict[str, Any]
     lengths = sorted({run["kimg"] for run in runs if run["status"] == "done"})
     words = [f"{counts['done']} of {len(runs)} runs done"]
     words += [f"{counts[status]} {status}" for status in _ORDER[1:] if counts[status]]
+    labels = Counter(run["outcome"] for run in runs)
+    words += [f"{labels[label]} {label.replace('_', ' ')}" for label in LABELS if labels[label]]
     return {
         "counts": {status: counts[status] for status in _ORDER if counts[status]},
         "total": len(runs),
@@ -134,7 +138,7 @@ def _badges(
         if len(seen) > 1:
             said.append(("caution", f"mixed {name}", f"Runs were trained with {', '.join(seen)}."))
     if len({(cell["success"]["k"], cell["success"]["n"]) for cell in cells if cell["success"]["n"]}) > 1 and any(
-        cell["diverged"] for cell in cells
+        cell["diverged"] or cell["collapsed"] or cell["never_learned"] for cell in cells
     ):
         said.append(("caution", "cells differ in success", "Means are over survivors: compare them with care."))
     if any(cell.forced for cell in design.cells):
@@ -231,10 +235,12 @@ def _cells(design: Design, summary: pd.DataFrame, metrics: Sequence[Mapping[str,
     counted = {row["cell"]: row for row in _records(summary.drop_duplicates("cell"))}
     listed = []
     for cell in design.cells:
-        counts = {key: counted[cell.name][key] for key in ("seeds", "done", "diverged", "failed", "unfinished")}
+        counted_as = ("seeds", "done", *LABELS, "diverged", "failed", "unfinished")
+        counts = {key: counted[cell.name][key] for key in counted_as}
         look = looks[cell.name]
         n = counts["done"] + counts["diverged"]
-        bounds = stats.success_interval(counts["done"], n)
+        k = counts["done"] - sum(counts[label] for label in LABELS)
+        bounds = stats.success_interval(k, n)
         listed.append(
             {
                 "name": cell.name,
@@ -244,11 +250,11 @@ def _cells(design: Design, summary: pd.DataFrame, metrics: Sequence[Mapping[str,
                 "look": {"colours": list(look.colours), "marker": look.marker},
                 **counts,
                 "success": {
-                    "k": counts["done"],
+                    "k": k,
                     "n": n,
                     "low": bounds[0] if bounds else None,
                     "high": bounds[1] if bounds else None,
-                    "text": f"{counts['done']}/{n}" if n else NONE,
+                    "text": f"{k}/{n}" if n else NONE,
                     "interval": f"[{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else NONE,
                 },
                 "estimates": {

@@ -86,7 +86,7 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
-    names = ["table.py", "stats.py", "report.py", "protocol.py"]
+    names = ["table.py", "stats.py", "report.py", "protocol.py", "outcomes.py", "traces.py", "probes/__init__.py"]
     folders = [root / "figures", root / "render"]
     files = [root / name for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -25,10 +25,21 @@ _SHAPES = {
 """matplotlib's markers, drawn in a box of 16 units."""
 
 
-def page(content: Mapping[str, Any], grid: Grid, charts: list[dict[str, Any]], downloads: list[dict[str, Any]]) -> str:
+Charts = list[dict[str, Any]]
+
+
+def page(
+    content: Mapping[str, Any],
+    grid: Grid,
+    charts: Charts,
+    probed: Charts,
+    troubled: Mapping[str, Charts],
+    downloads: list[dict[str, Any]],
+) -> str:
     """Render the whole page.
 
-    charts: name, svg (trusted: matplotlib's own), alt, caption of each curve.  Everything else is escaped.
+    charts, probed: id, title, svg (trusted: matplotlib's own) and alt of each curve; troubled: the same by run id.
+    Everything else is escaped.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.render", "templates"),
@@ -43,12 +54,18 @@ def page(content: Mapping[str, Any], grid: Grid, charts: list[dict[str, Any]], d
     return template.render(
         **content,
         grid=_pictures(grid, content),
-        charts=[{**chart, "svg": Markup(chart["svg"])} for chart in charts],
+        charts=_trusted(charts),
+        probed=_trusted(probed),
+        troubled={run: _trusted(found) for run, found in troubled.items()},
         downloads=downloads,
         crowd=CROWD,
         headline=[metric for metric in content["metrics"] if not metric["detail"]],
         details=[metric for metric in content["metrics"] if metric["detail"]],
     )
+
+
+def _trusted(charts: Charts) -> Charts:
+    return [{**chart, "svg": Markup(chart["svg"])} for chart in charts]
 
 
 def swatch(look: Mapping[str, Any]) -> Markup:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from bench import figures
 from bench.design import Design, Run
@@ -10,12 +14,28 @@ from bench.store import RunState, Store
 from bench.table import commit, in_order
 
 TAIL_LINES = 12
+LABEL = ("outcome", "collapsed_at_kimg", "outcome_note")
 
 
-def run_rows(design: Design, store: Store) -> list[dict[str, Any]]:
-    """List every run of the design, cell by cell, JSON-able."""
+def run_rows(design: Design, store: Store, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """List every run of the design, cell by cell, JSON-able; `frame`: the tidy table."""
     looks = figures.looks(design)
-    return [{"label": looks[run.cell.name].label, **_row(run, store)} for run in in_order(design)]
+    said = frame.drop_duplicates("run_id").set_index("run_id")[[*LABEL]].astype(object)
+    labels = said.where(said.notna(), None).to_dict("index")
+    return [
+        {
+            "label": looks[run.cell.name].label,
+            **_row(run, store),
+            **{key: labels[run.run_id][key] for key in LABEL},
+        }
+        for run in in_order(design)
+    ]
+
+
+def unlabelled(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Why runs that are done have no label, and how many: [{note, runs}]."""
+    notes = Counter(run["outcome_note"] for run in runs if run["outcome_note"])
+    return [{"note": note, "runs": n} for note, n in sorted(notes.items())]
 
 
 def _row(run: Run, store: Store) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""What runs wrote while they trained → one tidy table: losses from train.jsonl, probes from probes.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.design import Design, Run
+from bench.probes import MEASURES
+from bench.store import RunFolder, Store
+from bench.table import in_order
+
+COLUMNS = ("cell", "seed", "run_id", "status", "step", "nimg", "kimg", "measure", "value")
+"""docs/results.md says what each holds."""
+
+
+def collect(design: Design, store: Store, measures: Collection[str] = tuple(MEASURES)) -> pd.DataFrame:
+    """Gather one row a run × step × measure, in the design's order; what was not finite or not taken has no row."""
+    found: list[tuple[Any, ...]] = []
+    for run in in_order(design):
+        folder = store.run(run.run_id)
+        status = folder.state().status
+        for row, name, value in _values(run, folder, measures):
+            at = (row["step"], row.get("nimg"), float(row["kimg"]))
+            found.append((run.cell.name, run.seed, run.run_id, status, *at, name, value))
+    return pd.DataFrame.from_records(found, columns=COLUMNS)
+
+
+def _values(run: Run, folder: RunFolder, measures: Collection[str]) -> Iterator[tuple[Mapping[str, Any], str, float]]:
+    wanted = [name for name in MEASURES if name in measures]
+    logged = [name for name in wanted if MEASURES[name].probe == "log"]
+    probed = [name for name in wanted if MEASURES[name].probe != "log"]
+    for row in folder.log() if logged else []:
+        for name in logged:
+            if (value := of_log(row, name, run)) is not None:
+                yield row, name, value
+    for row in folder.probe_log() if probed else []:
+        for name in probed:
+            if (value := row["values"].get(name)) is not None:
+                yield row, name, float(value)
+
+
+def of_log(row: Mapping[str, Any], name: str, run: Run) -> float | None:
+    """Return a measure of the training log; the critic's estimate is −loss_D, where the loss is Wasserstein's."""
+    if name == "critic_estimate":
+        if run.setting.loss != "wasserstein" or "loss_D" not in row:
+            return None
+        return -float(row["loss_D"])
+    return float(row[name]) if name in row else None

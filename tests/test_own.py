@@ -110,6 +110,25 @@ class Told(nn.Module):
     def forward(self, z, y):
         return self.net(z + self.embed(y))
 
+class Paired(Tiny):
+    @staticmethod
+    def generator(setting, channels):
+        return Inverse()
+    @staticmethod
+    def discriminator(setting, channels):
+        return Beside(setting, channels)
+
+class Inverse(nn.Module):
+    def forward(self, z, y):
+        return -y.expand(-1, 3, -1, -1)
+
+class Beside(nn.Module):
+    def __init__(self, setting, channels):
+        super().__init__()
+        self.net = Tiny.discriminator(setting, channels + setting.data.input_channels)
+    def forward(self, x, y):
+        return self.net(torch.cat([x, y], dim=1))
+
 class Asked(nn.Module):
     def __init__(self, setting, channels):
         super().__init__()
@@ -195,6 +214,8 @@ def test_own_networks_that_hold(lab: str) -> None:
     check_own_network(*build(loud), loud)
     told = setting(f"{lab}:Labelled", condition="concat", data__classes=3)
     check_own_network(*build(told), told)
+    paired = setting(f"{lab}:Paired", data__pairs="grayscale", data__channels=3)
+    check_own_network(*build(paired), paired)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ def own_family(name: str) -> Any:
 def make_own(setting: Setting, channels: int) -> tuple[nn.Module, nn.Module]:
     """Make G and D of the user's own for images of `channels`; what they draw comes from the seed.
 
-    Under a condition they are called with labels, G(z, y) and D(x, y), and do with them what they like.  Convs and
-    dense layers are drawn again, as `init` says, save where the net says `keeps_weights = True`.
+    Under a condition they are called with labels, with pairs with the input image: G(z, y) and D(x, y), and do with
+    it what they like.  Convs and dense layers are drawn again, as `init` says, save where the net says
+    `keeps_weights = True`.
     Moves the global generator.  Raises OwnModuleError for what is no module.
     """
     name, made = setting.network, []
@@ -56,16 +57,18 @@ def check_own_network(G: nn.Module, D: nn.Module, setting: Setting) -> None:
     """
     name, data = setting.network, setting.data
     n = setting.mbstd if isinstance(setting.mbstd, int) and setting.mbstd > 1 else 4
-    labels = [torch.zeros(n, dtype=torch.int64)] if setting.gives_labels else []
+    y = [torch.zeros(n, dtype=torch.int64)] if setting.gives_labels else []
+    if data.input_channels is not None:  # of pairs, y is the input image
+        y = [torch.linspace(-1.0, 1.0, n * data.input_channels * data.size**2).view(n, -1, data.size, data.size)]
     z = torch.linspace(-1.0, 1.0, n * setting.z_dim).view(n, setting.z_dim)
-    fake = _called(f"{name}: G on z of shape {tuple(z.shape)}", G, z, *labels)
+    fake = _called(f"{name}: G on z of shape {tuple(z.shape)}", G, z, *y)
     due = (n, data.channels, data.size, data.size)
     if fake.shape != due:
         raise OwnModuleError(f"{name}: G must make images of shape {due}; it makes {tuple(fake.shape)}")
     largest = float(fake.abs().max())
     if setting.output != "linear" and not largest <= 1:
         raise OwnModuleError(f"{name}: G must make images in [-1, 1]; it makes {largest:g} (tanh? or output: linear)")
-    logits = _called(f"{name}: D on images of shape {due}", D, fake, *labels)
+    logits = _called(f"{name}: D on images of shape {due}", D, fake, *y)
     if logits.ndim not in (1, 2) or len(logits) != n:
         shape = tuple(logits.shape)
         raise OwnModuleError(f"{name}: D must give logits of shape ({n},) or ({n}, patches); it gives {shape}")

@@ -1,14 +1,17 @@
 """What outputs owe to their inputs, how sharp they are, and paired scores against scikit-image."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from bench import score
 from bench.metrics.failure import MetricError
-from bench.metrics.paired import edge_energy, inputs_of, variance, variances
+from bench.metrics.paired import edge_energy, inputs_of, l1, variance, variances
 from bench.metrics.suite import SCORERS, Side, floor
 from bench.protocol import METRICS, Evaluate, askable, measure, requests
 from bench.setting import Data, resolve
@@ -119,3 +122,18 @@ def test_the_way_outputs_and_targets_are_matched_is_in_what_a_study_asks():
         "variance across dropout over the targets'",
         "grey levels",
     )
+
+
+def test_two_folders_of_equal_size_are_pairs_in_the_order_of_their_names(tmp_path, capsys):
+    reals, fakes = images(6, 1), images(6, 2)
+    for place, pixels in (("reals", reals), ("fakes", fakes)):
+        (tmp_path / place).mkdir()
+        for i, image in enumerate(pixels):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / place / f"{i}.png")
+    asked = [str(tmp_path / "reals"), str(tmp_path / "fakes"), "--metrics", "l1", "--json"]
+    assert score.main(asked) == 0
+    (record,) = json.loads(capsys.readouterr().out)["scores"]
+    assert record["values"]["l1"] == pytest.approx(float(l1(reals, fakes).mean()))
+    (tmp_path / "fakes" / "5.png").unlink()
+    assert score.main(asked) == 2
+    assert "as many images in both sets" in capsys.readouterr().err

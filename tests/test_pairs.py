@@ -11,10 +11,13 @@ from PIL import Image
 from skimage.color import rgb2gray
 from skimage.feature import canny
 
-from bench import datasets, pairs
+from bench import datasets, job, pairs, study
 from bench.data import load
 from bench.datasets import DataError, describe
-from bench.setting import Data
+from bench.orders import Orders
+from bench.protocol import Evaluate
+from bench.setting import Data, resolve, run_id
+from bench.yaml_places import StudyError
 
 SIDE = 16
 
@@ -236,3 +239,55 @@ def test_pairings_have_caches_of_their_own(tmp_path: Path) -> None:
     for how in ("none", "edges", "downscale"):
         load(Data(name="faces", size=SIDE, pairs=how), tmp_path, tmp_path / "cache")  # type: ignore[arg-type]
     assert len(list((tmp_path / "cache/data").glob("*.npy"))) == 3
+
+
+# -------------------------------------------------------------------------------------------------- studies
+
+STUDY = """\
+# Edges to faces.
+study: faces_of_edges
+recipe: pix2pix
+data: {name: faces, size: 32, pairs: edges, jitter: 4}
+train: {kimg: 1}
+factors:
+  patch: [1, 16]
+"""
+
+
+def loaded(tmp_path: Path, text: str) -> study.Study:
+    path = tmp_path / "faces_of_edges.yaml"
+    path.write_text(text)
+    return study.load(path)
+
+
+def test_pairs_are_scored_on_the_test_part_unless_another_is_said(tmp_path: Path) -> None:
+    assert loaded(tmp_path, STUDY).evaluate.part == "test"
+    assert loaded(tmp_path, STUDY + "evaluate: {fakes: 20}\n").evaluate == Evaluate(fakes=20, part="test")
+    assert loaded(tmp_path, STUDY + "evaluate: {part: train}\n").evaluate.part == "train"
+    plain = (
+        STUDY.replace("pix2pix", "dcgan").replace(", pairs: edges", "").replace("patch: [1, 16]", "g_width: [8, 16]")
+    )
+    assert loaded(tmp_path, plain).evaluate.part == "train"
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "message"),
+    [
+        ("pairs: ab", "4:38", "is for `name: folder`, not for faces"),
+        ("pairs: folders", "4:38", "is for `name: folder`, not for faces"),
+        ("pairs: folders", "4:38", "say data.input_folder too"),
+        ("pairs: edges, input_folder: photos", "4:45", "is read only with `pairs: folders`"),
+    ],
+)
+def test_mistakes_of_pairs_have_their_place(said: str, where: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        loaded(tmp_path, STUDY.replace("pairs: edges", said))
+    assert any(f":{where}: " in line and message in line for line in str(caught.value).splitlines())
+
+
+def test_a_job_is_told_where_both_folders_lie() -> None:
+    said = {"data.name": "folder", "data.pairs": "folders", "data.fingerprint": "f"}
+    orders = Orders(data_root=Path("data"), folders={"f": "/maps"}, input_folders={"f": "/photos"})
+    told = job.with_folder(resolve(said), orders)
+    assert (told.data.folder, told.data.input_folder) == ("/maps", "/photos")
+    assert run_id(told) == run_id(resolve(said))

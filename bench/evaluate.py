@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +19,20 @@ from torch import Tensor, nn
 
 from bench import data as datasets
 from bench import datasets as sets
+from bench.batches import draw_z
 from bench.data import Dataset
 from bench.labelled import labelled
+from bench.latents import images_at
 from bench.metrics.accuracy import accuracy, reestimated
 from bench.metrics.failure import MetricError
 from bench.metrics.features import Extractor, weights_digest
 from bench.metrics.inception import locate
+from bench.metrics.latent import score_edits, score_paths
 from bench.metrics.paired import inputs_of
 from bench.metrics.reference import Arrays, kept
 from bench.metrics.standins import VERSION, PlaneClassifier, SmallClassifier, train_classifier
 from bench.metrics.suite import SCORERS, Result, Side, floor_count
+from bench.models import set_chance
 from bench.protocol import METRICS, Evaluate, Request, reference_set, requests
 from bench.reals import ReferenceSet
 from bench.setting import Data, Setting
@@ -99,7 +103,7 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
     if ":" in evaluate.extractor:
         reals.extractor({"extractor": evaluate.extractor})
     shape = _Shape(reals.side.shape[1], classes)
-    shared = [name for name in metrics if METRICS[name].of != "classifier"]
+    shared = [name for name in metrics if METRICS[name].of not in ("classifier", "latents")]
     for request in images_first(requests(shared, evaluate, data, "", "", shape)):
         try:
             if request.settings.get("extractor") == "inception":
@@ -136,23 +140,54 @@ def score(
     reals.rest()
 
 
-def score_classifier(requests: Iterable[Request], D: nn.Module, setting: Setting, dataset: Dataset) -> list[Record]:
-    """Return a score record for each request of D as a classifier of the test part; see `bench.metrics.accuracy`.
+def score_net(
+    request: Request,
+    nets: Mapping[str, nn.Module],
+    setting: Setting,
+    dataset: Dataset,
+    asked: Evaluate,
+    *,
+    root: Path,
+    cache: Path,
+    device: torch.device | str = "cpu",
+) -> Record:
+    """Return the score record of a request that looks at a snapshot's nets, not at fakes of the usual z.
 
-    `accuracy_reestimated` is with D's batch statistics re-estimated on the labelled images, in batches of the run.
+    D as a classifier of the test part, see `bench.metrics.accuracy`; G's latent space, see `bench.metrics.latent`.
     """
-    made = []
-    for request in requests:
-        started = time.perf_counter()
-        try:
-            record = _accuracy(request, D, setting, dataset)
-        except Exception as error:
-            record = failed(request, reason(error))
-        made.append({**record, "seconds": round(time.perf_counter() - started, 3)})
-    return made
+    started = time.perf_counter()
+    try:
+        if METRICS[request.metric].of == "classifier":
+            record = _accuracy(request, nets["D"], setting, dataset)
+        else:
+            record = _latents(request, nets["G"].to(device).eval(), setting, asked, root, cache, device)
+    except Exception as error:
+        record = failed(request, reason(error))
+    return {**record, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _latents(
+    request: Request, G: nn.Module, setting: Setting, asked: Evaluate, root: Path, cache: Path, device: Any
+) -> Record:
+    """Edits and paths of G; its random layers draw at the evaluation's seed."""
+    reals, _ = _reals(setting.data, asked.part, root, cache)
+    settings = request.settings
+    set_chance(G, settings["seed"], request.metric, 0)
+    make = functools.partial(images_at, G, batch=settings["batch"], device=device)
+
+    def draw(n: int, stream: str) -> Tensor:
+        return draw_z(setting, n, settings["seed"], stream, 0)
+
+    if request.metric == "edits":
+        result = score_edits(make, draw, settings)
+    else:
+        result = score_paths(make, draw, settings, reals.side, lambda images: reals.extract(images, settings))
+    stamp = _stamp(request, reals, settings["fakes"], result)
+    return {**failed(request, ""), "status": "ok", "reason": None, "values": result.values, "protocol": stamp}
 
 
 def _accuracy(request: Request, D: nn.Module, setting: Setting, dataset: Dataset) -> Record:
+    """`accuracy_reestimated`: with D's batch statistics re-estimated on the labelled images, in batches of the run."""
     train, (images, labels) = dataset.part("train"), dataset.part(request.settings["part"])[:2]
     shown = train.images[labelled(train.labels, setting.data, setting.seed)]
     batch, n = request.settings["batch"], len(images)
@@ -226,11 +261,11 @@ def _scored(request: Request, reals: ReferenceSet, fake: Side) -> dict[str, Any]
         "values": result.values,
         "spread": result.spread,
         **reals.baseline(request),
-        "protocol": _stamp(request, reals, fake, result),
+        "protocol": _stamp(request, reals, len(fake), result),
     }
 
 
-def _stamp(request: Request, reals: ReferenceSet, fake: Side, result: Result) -> dict[str, Any]:
+def _stamp(request: Request, reals: ReferenceSet, n_fake: int, result: Result) -> dict[str, Any]:
     """All that this score's number depends on beside the fakes: flat, and equal for runs that may be compared."""
     settings = request.settings
     stamp = {
@@ -238,7 +273,7 @@ def _stamp(request: Request, reals: ReferenceSet, fake: Side, result: Result) ->
         "version": METRICS[request.metric].version,
         **{key if key == "part" else f"data_{key}": value for key, value in reals.said.items()},
         "n_real": len(reals.side),
-        "n_fake": len(fake),
+        "n_fake": n_fake,
         "n_floor": floor_count(len(reals.side), settings),
         "quantisation": "rounded to uint8 from [-1, 1]",
         "batch": settings["batch"],

@@ -200,8 +200,8 @@ class Work:
 
     def scores_of(self, label: str, asked: Evaluate, missing: Sequence[Request]) -> Iterator[dict[str, Any]]:
         """Sample one snapshot and score it; a snapshot that cannot be sampled gives failed scores with the reason."""
-        of_classifier = [request for request in missing if METRICS[request.metric].of == "classifier"]
-        of_fakes = [request for request in missing if METRICS[request.metric].of != "classifier"]
+        of_nets = [request for request in missing if METRICS[request.metric].of in ("classifier", "latents")]
+        of_fakes = [request for request in missing if request not in of_nets]
         try:
             nets = snapshot.load(self.setting, self.folder.snapshots / f"{label}.pt")
             fakes = self.fakes(nets["G"], asked) if of_fakes else None
@@ -212,8 +212,11 @@ class Work:
         except sample.SampleError as error:
             yield from (evaluate.failed(request, str(error)) for request in missing)
             return
-        if of_classifier:
-            yield from evaluate.score_classifier(of_classifier, nets["D"], self.setting, self.dataset)
+        root, cache = self.orders.data_root, Store(self.folder.path.parent.parent).cache
+        for request in of_nets:
+            yield evaluate.score_net(
+                request, nets, self.setting, self.dataset, asked, root=root, cache=cache, device=self.device
+            )
         if fakes is not None:
             yield from self.scores_of_fakes(fakes, asked, of_fakes)
 

@@ -184,8 +184,8 @@ class Setting(Strict):
     patch: Literal[1, 16, 34, 70, 142, 286] = 70
     """`network: unet`: receptive field of PatchGAN, in pixels."""
     d_pool: Literal["sum", "mean", "flat"] = "sum"
-    """`network: resnet`: how D pools its last map; `flat`: not at all, WGAN-GP's critic of 64 px: it begins with a plain
-    conv and ends with a dense layer of a whole 4x4 map."""
+    """`network: resnet`: how D pools its last map; `flat`: not at all, WGAN-GP's critic of 64 px: it begins with a
+    plain conv and ends with a dense layer of a whole 4x4 map."""
     kernel: Literal[4, 5] = 4
     """`network: dcgan`, but at 28 px: side of the strided convs' kernels."""
     sndcgan_form: Literal["paper", "gan_landscape"] = "paper"
@@ -297,6 +297,12 @@ class Setting(Strict):
     """This combination is denied by the rules and runs all the same, marked."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Source hash of each module of the user's own.  Filled by the plan."""
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether what G makes is told by z alone."""
+        plain = self.objective == "gan" and self.data.pairs == "none"
+        return plain and not self.gives_labels and self.style_source != "image"
 
     @property
     def reads_labels(self) -> bool:

@@ -14,12 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench import sample
+from bench import snapshot
 from bench.batches import draw_z
 from bench.command import OK, exit_code
-from bench.data import to_uint8
-from bench.latents import ATTRIBUTES, PATHS, concept
-from bench.models import build, set_chance
+from bench.latents import ATTRIBUTES, PATHS, concept, images_at
+from bench.models import set_chance
 from bench.render import latent as figures
 from bench.setting import Setting
 from bench.store import RunFolder, Store, StoreError, write_bytes
@@ -35,33 +34,29 @@ class Latents:
 
     def __init__(self, folder: RunFolder, label: str, *, seed: int, count: int, y: int) -> None:
         self.setting = folder.setting()
-        if self.setting.data.pairs != "none" or self.setting.objective != "gan":
-            raise StoreError(f"run {folder.path.name} has no latent space: its G reads no z")
-        if self.setting.style_source == "image":
-            raise StoreError(f"run {folder.path.name} has no latent space of its own: its G reads a style image too")
+        if not (self.setting.has_latents or self.setting.gives_labels):
+            raise StoreError(f"run {folder.path.name} has no latent space of its own: z alone does not say its images")
+        last = (self.setting.data.classes or 1) - 1
+        if self.setting.gives_labels and not 0 <= y <= last:
+            raise StoreError(f"--label {y}: run {folder.path.name} has classes 0 to {last}")
         self.G = _generator(folder, label, self.setting)
         self.seed, self.y = seed, y
         self.z = draw_z(self.setting, count, seed, "latent_z", 0)
 
-    @torch.no_grad()
     def images(self, z: Tensor) -> Tensor:
-        """Make uint8 images [N, C, H, W] of z [N, z_dim].  Raises SampleError when G makes NaN."""
+        """Make uint8 images [N, C, H, W] of z [N, z_dim].  Raises StoreError when G makes NaN."""
         set_chance(self.G, self.seed, "latent", 0)
-        conditional = self.setting.condition not in ("none", "sgan")
-        made = self.G(z, torch.full((len(z),), self.y)) if conditional else self.G(z)
-        if not bool(torch.isfinite(made).all()):
-            raise sample.SampleError("G makes values that are not finite")
-        return to_uint8(made)
+        try:
+            return images_at(self.G, z, y=self.y if self.setting.gives_labels else None)
+        except FloatingPointError as error:
+            raise StoreError(f"this snapshot shows nothing: {error}") from error
 
 
 def _generator(folder: RunFolder, label: str, setting: Setting) -> nn.Module:
-    G, _ = build(setting)
-    path = folder.snapshots / f"{label}.pt"
     try:
-        G.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise StoreError(f"{path}: missing or damaged ({type(error).__name__})") from error
-    return G.eval()
+        return snapshot.load(setting, folder.snapshots / f"{label}.pt")["G"].eval()
+    except snapshot.SnapshotError as error:
+        raise StoreError(str(error)) from error
 
 
 def find_run(results: Path, named: str) -> RunFolder:

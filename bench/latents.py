@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import draws
+from bench.data import to_uint8
 
 Measured = NDArray[np.float64]
 
@@ -42,6 +43,24 @@ PATHS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"lerp": lerp, "s
 def concept(z: Tensor, exemplars: Sequence[int], average: int) -> Tensor:
     """Mean of the first `average` exemplars of z [N, z_dim]: [z_dim]."""
     return z[list(exemplars[:average])].mean(dim=0)
+
+
+@torch.no_grad()
+def images_at(
+    G: nn.Module, z: Tensor, *, batch: int = 64, device: torch.device | str = "cpu", y: int | None = None
+) -> Tensor:
+    """Make images, uint8 [N, C, H, W] on the CPU, of z [N, z_dim] by G in evaluation mode, `batch` at a time.
+
+    The last batch is filled up, since the last bits of an image depend on its batch.  `y`: the class of all, where G
+    is told one.  Raises FloatingPointError when G makes NaN.
+    """
+    made = []
+    for start in range(0, len(z), batch):
+        block = z[start : start + batch]
+        full = torch.cat([block, block[-1:].expand(batch - len(block), -1)]).to(device)
+        images = G(full) if y is None else G(full, torch.full((batch,), y, device=device))
+        made.append(to_uint8(images[: len(block)]).cpu())
+    return torch.cat(made)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ class Evaluate(Strict):
     """Images in one subset; at most as many as there are."""
     prdc_k: PositiveInt = 5
     """Neighbours that make the radius of precision, recall, density and coverage."""
+    edit_attribute: Literal["intensity", "contrast", "thickness", "slant"] = "intensity"
+    """What `edits` tries to raise, as measured from the pixels."""
 
 
 EVALUATIONS = 3
@@ -77,9 +79,9 @@ class Metric(NamedTuple):
     """Of the code that computes it: raise it when numbers change."""
     reads: tuple[str, ...] = ()
     """Fields of `Evaluate` that it reads, beside fakes, seed, batch and part."""
-    of: Literal["fakes", "asked", "targets", "classifier"] = "fakes"
+    of: Literal["fakes", "asked", "targets", "classifier", "latents"] = "fakes"
     """What it looks at: fakes; fakes with the class that each was asked to be, or with the target of its input; D as a
-    classifier of the test part."""
+    classifier of the test part; what G makes of chosen z."""
 
 
 _FEATURES = ("extractor",)
@@ -95,6 +97,8 @@ METRICS: dict[str, Metric] = {
     "modes": Metric("modes found", "higher", "raw", "classes", 1, _FEATURES),
     "label_agreement": Metric("label agreement", "higher", "raw", "%", 1, _FEATURES, "asked"),
     "accuracy": Metric("accuracy", "higher", "raw", "%", 1, (), "classifier"),
+    "edits": Metric("edits that go the right way", "higher", "raw", "%", 1, ("edit_attribute",), "latents"),
+    "paths": Metric("distance of midpoints over that of ends", "lower", "log", "", 1, _FEATURES, "latents"),
     "swd": Metric("SWD × 10³", "lower", "log", "10⁻³", 2),
     "ms_ssim": Metric("MS-SSIM between fakes", "reference", "raw", "", 2),
     "colour": Metric("colour distance", "lower", "log", "grey levels", 1),
@@ -122,6 +126,12 @@ _VALUES: dict[str, Metric] = {
     r"label_agreement.*": METRICS["label_agreement"],
     r"accuracy": METRICS["accuracy"],
     r"accuracy_reestimated": METRICS["accuracy"]._replace(label="accuracy, statistics re-estimated"),
+    r"edits_\d+\[.+\]": METRICS["edits"],
+    r"edit_cosine_\d+\[.+\]": METRICS["edits"]._replace(label="agreement of edits' directions", unit=""),
+    r"paths(_legacy_\w+|\[.+\])?": METRICS["paths"],
+    r"paths_nearest(_legacy_\w+|\[.+\])?": METRICS["paths"]._replace(
+        label="nearest real of midpoints over that of ends", direction="reference", scale="raw"
+    ),
     r"swd": METRICS["swd"],
     r"swd_\d+": METRICS["swd"],
     r"ms_ssim_\d+s": METRICS["ms_ssim"],
@@ -219,6 +229,7 @@ def askable(metrics: Sequence[str], setting: Setting) -> list[str]:
         "asked": setting.objective != "supervised" and setting.gives_labels,
         "targets": setting.data.pairs != "none",
         "classifier": setting.classifies,
+        "latents": setting.has_latents,
     }
     return [name for name in metrics if has[METRICS[name].of]]
 

@@ -10,6 +10,7 @@ from PIL import Image
 from bench import draws, latent, latents
 from bench.data import to_uint8
 from bench.models import build
+from bench.protocol import measure
 from bench.setting import resolve, run_id
 from bench.store import RunFolder
 
@@ -143,3 +144,68 @@ def test_runs_and_snapshots_that_are_not_there(run_folder, tmp_path, capsys):
     (run_folder.snapshots / "000001.000.pt").write_bytes(b"torn")
     assert latent.main(said(tmp_path)) == 2
     assert "missing or damaged" in capsys.readouterr().err
+
+
+def gaussian_world(spread=1.0):
+    """Reals whose brightness is N(128, 20²) in each quarter, and a G that makes them of four numbers of z."""
+    from bench.metrics.features import Features
+    from bench.metrics.suite import Side
+
+    def make(z):
+        quarters = (128 + 20 * spread * z[:, :4]).clamp(0, 255).view(-1, 1, 2, 2)
+        return torch.nn.functional.interpolate(quarters, size=8, mode="nearest").round().to(torch.uint8)
+
+    def extract(images):
+        return Features(images.float().unfold(2, 4, 4).unfold(3, 4, 4).mean(dim=(4, 5)).flatten(1).numpy(), None)
+
+    images = make(draws.normal((2000, 8), 1, "reals", 0))
+    return make, Side(images, lambda settings: extract(images), real=True), extract
+
+
+def test_paths_of_a_g_on_the_manifold_stay_on_it():
+    """Midpoints of arcs between draws of N(0, I) are draws of it, to a few per cent in 64 dimensions."""
+    from bench.metrics.latent import score_paths
+
+    settings = {"fakes": 2000, "extractor": "own", "seed": 0}
+    make, real, extract = gaussian_world()
+
+    def draw(n, stream):
+        return draws.normal((n, 64), 0, stream, 0)
+
+    found = score_paths(make, draw, settings, real, extract).values
+    assert found["paths_nearest[own]"] == pytest.approx(1, abs=0.1)
+
+
+def test_paths_through_a_hole_are_worse_than_their_ends():
+    """A G that is right on the sphere where draws of z lie, and wrong inside it, is told by the straight line alone."""
+    from bench.metrics import latent as scores
+
+    settings = {"fakes": 1000, "extractor": "own", "seed": 0}
+    make, real, extract = gaussian_world()
+
+    def hollow(z):
+        inside = (z.norm(dim=1) < 6.5)[:, None, None, None]
+        return torch.where(inside, torch.zeros((), dtype=torch.uint8), make(z))
+
+    def draw(n, stream):
+        return draws.normal((n, 64), 0, stream, 0)
+
+    arc = scores.score_paths(hollow, draw, settings, real, extract).values["paths[own]"]
+    assert arc < 2
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scores, "slerp", latents.lerp)
+        line = scores.score_paths(hollow, draw, settings, real, extract).values["paths[own]"]
+    assert line > 100
+
+
+def test_edits_name_their_attribute_and_count():
+    from bench.metrics.latent import score_edits
+
+    make, _, _ = gaussian_world()
+    settings = {"fakes": 400, "edit_attribute": "intensity", "seed": 0}
+    result = score_edits(make, lambda n, stream: draws.normal((n, 8), 0, stream, 0), settings)
+    assert {f"edits_{n}[intensity]" for n in (1, 3, 10)} < result.values.keys()
+    assert result.values["edits_10[intensity]"] >= result.values["edits_1[intensity]"]
+    assert result.values["edit_cosine_10[intensity]"] > result.values["edit_cosine_1[intensity]"]
+    for name in result.values:
+        assert measure(name).label

@@ -27,7 +27,7 @@ def changed(**knobs):
     return {name for name in ALL if before[name] != after[name]}
 
 
-FEATURES = {"fd", "fid_infinity", "is", "kid", "prdc", "nearest", "modes", "label_agreement"}
+FEATURES = {"fd", "fid_infinity", "is", "kid", "prdc", "nearest", "modes", "label_agreement", "paths"}
 
 OF_FAKES = set(ALL) - {"accuracy"}
 """All but D's own accuracy, which is always of the test part."""
@@ -42,6 +42,7 @@ OF_FAKES = set(ALL) - {"accuracy"}
         ({"kid_subsets": 10}, {"kid"}),
         ({"kid_subset_size": 10}, {"kid"}),
         ({"prdc_k": 3}, {"prdc"}),
+        ({"edit_attribute": "slant"}, {"edits"}),
         ({"fakes": 100}, OF_FAKES),
         ({"seed": 1}, OF_FAKES),
         ({"batch": 32}, set(ALL)),

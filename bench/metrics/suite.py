@@ -134,7 +134,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _named(stem: str, settings: Settings, *, counted: bool = True) -> str:
+def named(stem: str, settings: Settings, *, counted: bool = True) -> str:
     """`fid2k` or `fid2k_legacy_pytorch` of Inception; `fd[random]` of another extractor."""
     if settings["extractor"] != "inception":
         return f"{'fd' + stem[3:] if stem.startswith('fid') else stem}[{settings['extractor']}]"
@@ -149,13 +149,13 @@ def _rng(settings: Settings, purpose: str) -> np.random.Generator:
 def score_frechet(real: Side, fake: Side, settings: Settings) -> Result:
     """`fid<n>` of Inception, `fd[...]` of another extractor."""
     distance = frechet_distance(real.gaussian(settings), fake.gaussian(settings))
-    return Result({_named("fid", settings): distance}, stamp={"dtype": "float64"})
+    return Result({named("fid", settings): distance}, stamp={"dtype": "float64"})
 
 
 def score_frechet_infinity(real: Side, fake: Side, settings: Settings) -> Result:
     """`fid_infinity` of Inception, `fd_infinity[...]` of another extractor."""
     limit = frechet_infinity(real.gaussian(settings), fake.features(settings).features, _rng(settings, "fid_infinity"))
-    return Result({_named("fid_infinity", settings, counted=False): limit}, stamp={"dtype": "float64", "points": 15})
+    return Result({named("fid_infinity", settings, counted=False): limit}, stamp={"dtype": "float64", "points": 15})
 
 
 def score_inception_score(_real: Side, fake: Side, settings: Settings) -> Result:
@@ -165,7 +165,7 @@ def score_inception_score(_real: Side, fake: Side, settings: Settings) -> Result
         raise MetricError(f"the extractor {settings['extractor']} tells no classes, so there is no Inception score")
     splits = settings["is_splits"]
     mean, sd = inception_score(logits, splits)
-    name = _named("is", settings)
+    name = named("is", settings)
     return Result(
         {name: mean},
         alone={name: mean},
@@ -180,7 +180,7 @@ def score_kid(real: Side, fake: Side, settings: Settings) -> Result:
     mean, sd = kernel_distance(
         real.features(settings).features, fake.features(settings).features, _rng(settings, "kid"), subsets, size
     )
-    name = _named("kid", settings, counted=False)
+    name = named("kid", settings, counted=False)
     return Result(
         {name: 1e3 * mean},
         spread={name: {"sd": 1e3 * sd, "of": f"{subsets} subsets"}},
@@ -192,14 +192,14 @@ def score_prdc(real: Side, fake: Side, settings: Settings) -> Result:
     """`precision<n>` … of Inception, `precision[...]` … of another extractor."""
     found = prdc(real.features(settings).features, fake.features(settings).features, settings["prdc_k"])
     return Result(
-        {_named(stem, settings): value for stem, value in found.items()},
+        {named(stem, settings): value for stem, value in found.items()},
         stamp={"dtype": "float64", "k": settings["prdc_k"]},
     )
 
 
 def score_nearest(real: Side, fake: Side, settings: Settings) -> Result:
     """`nearest` of Inception, `nearest[...]` of another extractor; of the reals themselves, 1."""
-    name = _named("nearest", settings, counted=False)
+    name = named("nearest", settings, counted=False)
     own = fake is real
     value = 1.0 if own else nearest_distance(real.features(settings).features, fake.features(settings).features)
     return Result({name: value}, alone={name: value}, stamp={"dtype": "float64"})
@@ -236,10 +236,10 @@ def score_modes(real: Side, fake: Side, settings: Settings) -> Result:
         raise MetricError(f"the extractor {settings['extractor']} tells no classes, so modes cannot be counted")
     classes = of_fake.shape[1]
     found = of_fake.argmax(axis=1)
-    count = _named("modes", settings)
+    count = named("modes", settings)
     values = {
         count: float(modes(found)),
-        _named("reverse_kl", settings): reverse_kl(of_real.argmax(axis=1), found, classes),
+        named("reverse_kl", settings): reverse_kl(of_real.argmax(axis=1), found, classes),
     }
     return Result(values, alone={count: values[count]}, stamp={"dtype": "float64", "classes": classes})
 
@@ -289,7 +289,7 @@ def score_label_agreement(_real: Side, fake: Side, settings: Settings) -> Result
     logits = fake.features(settings).logits
     if logits is None or fake.labels is None:
         raise MetricError(f"the extractor {settings['extractor']} tells no classes, or none were asked for")
-    name = _named("label_agreement", settings, counted=False)
+    name = named("label_agreement", settings, counted=False)
     share = 100 * agreement(logits, fake.labels)
     return Result({name: share}, alone={name: share}, stamp={"dtype": "float32", "classes": logits.shape[1]})
 

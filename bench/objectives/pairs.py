@@ -1,9 +1,9 @@
 """Image to image, as pix2pix has it: GAN, conditional GAN, L1, and their sums (Isola et al. 2017, eqs. 1 to 4).
 
-G = gan_weight · (G's side of the loss) + l1_weight · E |target - G(input)|, images in [-1, 1].  With `gan_weight: 0` there
-is no D's phase at all.  `d_sees_input` makes the GAN conditional: D is shown the input beside the output (eq. 1) or the
-output alone (eq. 2).  D's phase is any GAN's, halved by `d_loss_weight` in the paper; the released Torch code halves
-only the number that it prints.
+G = gan_weight · (G's side of the loss) + l1_weight · E |target - G(input)|, images in [-1, 1].  With `gan_weight: 0`
+there is no D's phase at all.  `d_sees_input` makes the GAN conditional: D is shown the input beside the output (eq. 1)
+or the output alone (eq. 2).  D's phase is any GAN's, halved by `d_loss_weight` in the paper; the released Torch code
+halves only the number that it prints.
 
 A step is about one batch of pairs: G's update is given D's last, and, where both are as often, its very fakes.
 """

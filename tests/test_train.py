@@ -63,6 +63,20 @@ FORMS = {
     "clip_rmsprop": {"loss": "wasserstein", "penalty": "clip", "train__optimizer": "rmsprop", "d_norm": "bn"},
     "spectral_adain_ema": {"g_norm": "adain", "d_weight": "spectral", "loss": "hinge", "ema": 0.9},
     "r1_equalized": {"penalty": "r1", "equalized": True, "pixel_norm": True, "mbstd": 4, "train__lr_decay": "linear"},
+    "mapping_second_half": {
+        **{"g_norm": "adain", "style_source": "mapping", "mapping_layers": 2, "train__lr_decay": "second_half"},
+        **{"dequantize": 0.01, "train__g_batch": 6},
+    },
+    "style_image": {"g_norm": "adain", "style_source": "image", "train__lr_decay": "exponential"},
+    "mlp_momentum_dropout": {
+        **{"network": "mlp", "g_norm": "none", "d_dropout": 0.5, "g_dropout": 0.2, "init": "uniform"},
+        **{
+            "train__optimizer": "sgd",
+            "train__momentum": 0.5,
+            "train__final_momentum": 0.7,
+            "train__momentum_epochs": 1,
+        },
+    },
     "sgd_uniform_z": {"train__optimizer": "sgd", "train__momentum": 0.5, "z_dist": "uniform", "sle": "sle"},
 }
 

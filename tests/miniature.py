@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench import datasets, study
 from bench.design import Design, Run, expand
+from bench.probes import MEASURES, PROBES
 from bench.protocol import requests
 from bench.store import Store, publish
 
@@ -123,6 +124,31 @@ def write_run(
     rows = [{"step": step, "nimg": step * 80, "kimg": step * 0.08, "loss_D": -1.0} for step in (1, 2, 3)]
     (attempt / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (attempt / "log.txt").write_text(f"training\n{status}: {cause or 'all is well'}\n")
+
+
+def write_probes(
+    store: Store,
+    run: Run,
+    kimgs: Iterable[float] = (0.0, 8.0, 16.0),
+    *,
+    attempt: int = 1,
+    only: Iterable[str] = tuple(PROBES),
+) -> None:
+    """Leave probes of known numbers: each value is its place among its probes' measures + 1 + seed + kimg."""
+    rows = []
+    for kimg in kimgs:
+        names = [name for name, what in MEASURES.items() if what.probe in only]
+        values = {name: place + 1.0 + run.seed + kimg for place, name in enumerate(names)}
+        layers = {
+            what.layers: {f"{net}.blocks.{i}": i + 1.0 + kimg for net in "GD" for i in range(3)}
+            for name, what in PROBES.items()
+            if what.layers and name in only
+        }
+        step = int(kimg * 1000 / 80)
+        rows.append({"step": step, "nimg": int(kimg * 1000), "kimg": kimg, "values": values, "layers": layers})
+    folder = store.run(run.run_id).attempt(attempt)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_failed(store: Store, run: Run, reason: str = "killed: out of memory") -> None:

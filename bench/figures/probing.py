@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, Any]]
 def probe(rows: Rows, name: str, *, ax: Axes | None = None) -> Axes | None:
     """Draw one probe, a key of `PROBES`, of one run over the images shown to D; None where it was not taken.
 
-    rows: of probes.jsonl.  Probes of layers have one line a layer, blue in G, red in D, paler towards the input; the
+    rows: of probes.jsonl.  Probes of layers have one line a layer, blue in G, orange in D, paler towards the input; the
     others one line a number.
     """
     what = PROBES[name]
@@ -78,7 +78,8 @@ def _value_lines(rows: Rows, name: str) -> list[Line]:
     for measure, colour in zip([one for one in shown if not one.endswith("_sd")], (INK, *LEVELS), strict=False):
         kimg, values = _known([(row["kimg"], row["values"].get(measure)) for row in rows])
         if kimg:
-            drawn.append((kimg, values, colour, 1.0, MEASURES[measure].label.rpartition(" of ")[2]))
+            said = "mean" if measure.endswith("_mean") else MEASURES[measure].label.removeprefix("logit of ")
+            drawn.append((kimg, values, colour, 1.0, said))
     return drawn
 
 

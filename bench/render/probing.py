@@ -45,7 +45,8 @@ def charts(design: Design, store: Store, runs: Sequence[Mapping[str, Any]]) -> C
     if probed:
         files["tables/probes.csv"] = table.to_csv(trace)
     troubled = [run for run in runs if run["outcome"] in TROUBLE]
-    drawn = {run["run_id"]: _of_run(run, store, files) for run in troubled[:SHOWN]}
+    first = sorted(troubled, key=lambda run: run["seed"])[:SHOWN]  # one of each cell before a second of any
+    drawn = {run["run_id"]: _of_run(run, store, files) for run in first}
     return Charts(logged, probed, {run: found for run, found in drawn.items() if found}, _points(trace), files)
 
 
@@ -70,13 +71,15 @@ def _of_run(run: Mapping[str, Any], store: Store, files: dict[str, bytes]) -> li
                 f"{what.title} over kimg, {run['cell']}, seed {run['seed']}, which {run['outcome'].replace('_', ' ')}."
             )
             ident = f"probe-{run['run_id']}-{name.replace('_', '-')}"
-            found.append(_chart(cast(Figure, ax.figure), ident, what.title, alt, files))
+            found.append(_chart(cast(Figure, ax.figure), ident, what.title, alt, files, ("png", "svg")))
     return found
 
 
-def _chart(figure: Figure, ident: str, title: str, alt: str, files: dict[str, bytes]) -> dict[str, Any]:
+def _chart(
+    figure: Figure, ident: str, title: str, alt: str, files: dict[str, bytes], forms: Sequence[str] = FORMATS
+) -> dict[str, Any]:
     figures.settle(figure)
-    files.update({f"figures/{ident}.{form}": figure_bytes(figure, form) for form in FORMATS})
+    files.update({f"figures/{ident}.{form}": figure_bytes(figure, form) for form in forms})
     return {"id": ident, "title": title, "svg": page_svg(figure, ident), "alt": alt}
 
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_train import Memory, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import job, protocol, sample, snapshot
-from bench.data import to_float
+from bench.data import Part, to_float
 from bench.keeper import Stop
 from bench.metrics.accuracy import accuracy, reestimated
 from bench.metrics.failure import MetricError
@@ -21,7 +22,9 @@ from bench.models import build
 from bench.models.conditions import Judge
 from bench.objectives import Nets, phases
 from bench.orders import Orders
+from bench.schedule import schedule
 from bench.setting import Setting, resolve
+from bench.train import Outcome, train
 
 TINY = {"data.size": 16, "data.channels": 1, "data.classes": 4, "g_width": 4, "d_width": 4, "z_dim": 6}
 K = TINY["data.classes"]
@@ -334,3 +337,28 @@ def test_both_arms_see_the_same_labelled_batches(make_run) -> None:  # type: ign
         assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
         losses.append(folder.log()[0]["loss_labelled"])
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"condition": "sgan", "data__labels": 6, "d_dropout": 0.5},
+        {"condition": "sgan", "g_loss": "feature_matching"},
+        {"objective": "supervised", "data__labels": 6},
+        {"condition": "acgan", "g_norm": "cbn"},
+        {"condition": "projection"},
+    ],
+)
+def test_stop_and_resume_equals_no_stop_with_labels(tiny, knobs) -> None:  # type: ignore[no-untyped-def]
+    """Each phase's optimizer, each pool's place and D's dropout go on where they were."""
+    made = tiny(data__name="digits", data__classes=3, train__n_critic=1, **knobs)
+    part = Part(images(), torch.arange(20) % 3)
+
+    def run(keeper: Memory) -> Outcome:
+        return train(made, part, schedule(made, 20), keeper)
+
+    whole, stopped = Memory(), Memory(stop_after=3)
+    assert run(stopped).status == "stopped"
+    resumed = Memory(checkpoint=stopped.checkpoint)
+    assert run(resumed).weights == run(whole).weights
+    assert stopped.rows + resumed.rows == whole.rows and stopped.labels + resumed.labels == whole.labels

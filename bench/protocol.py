@@ -35,7 +35,7 @@ class Evaluate(Strict):
     batch: PositiveInt = 64
     """Images in one pass of G and of the extractor."""
     part: Part = "train"
-    """Which reals are the reference."""
+    """Which reals are the reference; of pairs, unless it is said, `test`."""
     resize: ResizeMode = "clean"
     """clean-fid's resize before Inception."""
     is_splits: PositiveInt = 10

@@ -54,11 +54,12 @@ class Orders(Strict):
         asked = [(label, self.evaluate) for label in snapshots]
         if folder.path.name == self.noise_run and snapshots:
             asked += [(max(snapshots), evaluate) for evaluate in other_evaluations(self.evaluate)]
-        missing = []
+        missing, seen = [], set[str]()
         for label, evaluate in asked:
             listed = requests(askable(self.metrics, setting), evaluate, setting.data, folder.path.name, label, source)
-            if left := [request for request in listed if not folder.is_scored(request.id)]:
+            if left := [one for one in listed if one.id not in seen and not folder.is_scored(one.id)]:
                 missing.append(Evaluation(label, evaluate, left))
+            seen |= {one.id for one in listed}  # a score without fakes is the same under any evaluation seed
         return missing
 
     def write(self, path: Path) -> None:

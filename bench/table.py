@@ -275,6 +275,8 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
             metrics = protocol.askable(study.metrics, run.setting)
             asked = protocol.requests(metrics, evaluate, run.setting.data, run.run_id, labels[-1], source)
             for request in asked:
+                if protocol.METRICS[request.metric].of == "classifier":
+                    continue  # it draws nothing
                 for row in _value_rows(read_json(folder.scores / f"{request.id}.json") or {}):
                     if row["score_status"] == "ok":
                         found.setdefault(row["metric"], []).append(row["value"])

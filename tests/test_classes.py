@@ -12,7 +12,7 @@ from test_train import Memory, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import job, protocol, sample, snapshot
+from bench import datasets, job, protocol, sample, snapshot
 from bench.data import Part, to_float
 from bench.keeper import Stop
 from bench.metrics.accuracy import accuracy, reestimated
@@ -337,6 +337,15 @@ def test_both_arms_see_the_same_labelled_batches(make_run) -> None:  # type: ign
         assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
         losses.append(folder.log()[0]["loss_labelled"])
     assert losses[0] == losses[1]
+
+
+def test_accuracy_is_asked_once_of_the_run_that_shows_the_noise_of_evaluation(make_run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """It draws nothing from the evaluation seed; SWD does, under three seeds."""
+    folder, path = make_run(metrics=["accuracy", "swd"], condition="sgan", **DIGITS, train__labelled_steps=4)
+    orders = Orders.read(path).model_copy(update={"noise_run": folder.path.name})
+    source = datasets.describe(folder.setting().data, tmp_path)
+    asked = orders.unscored(folder, folder.setting(), ["000000.016"], source)
+    assert [[request.metric for request in one.requests] for one in asked] == [["accuracy", "swd"], ["swd"], ["swd"]]
 
 
 @pytest.mark.parametrize(

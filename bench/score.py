@@ -33,6 +33,8 @@ from bench.reals import ReferenceSet
 from bench.setting import Data
 
 DEFAULT = "fid,kid,swd,ms_ssim,prdc"
+OF_FILES = [name for name, metric in protocol.METRICS.items() if metric.of in ("fakes", "targets")]
+"""The metrics that need no run beside the images."""
 
 
 def arguments(said: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,7 +46,7 @@ def arguments(said: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("real", type=Path, metavar="REAL")
     parser.add_argument("fake", type=Path, metavar="FAKE")
-    names = ", ".join(protocol.METRICS)
+    names = ", ".join(OF_FILES)
     parser.add_argument("--metrics", default=DEFAULT, help=f"any of {names}; default {DEFAULT}")
     parser.add_argument(
         "--extractor",
@@ -88,8 +90,8 @@ def run(given: argparse.Namespace) -> int:
 
 def _metrics(said: str) -> list[str]:
     asked = [name.strip() for name in said.split(",") if name.strip()]
-    if strange := [name for name in asked if name not in protocol.METRICS]:
-        raise DataError(f"no such metric: {', '.join(strange)}; there are {', '.join(protocol.METRICS)}")
+    if strange := [name for name in asked if name not in OF_FILES]:
+        raise DataError(f"no such metric of two sets: {', '.join(strange)}; there are {', '.join(OF_FILES)}")
     if not asked:
         raise DataError("--metrics names no metric")
     return asked

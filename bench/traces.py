@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -43,9 +44,14 @@ def _values(run: Run, folder: RunFolder, measures: Collection[str]) -> Iterator[
 
 
 def of_log(row: Mapping[str, Any], name: str, run: Run) -> float | None:
-    """Return a measure of the training log; the critic's estimate is −loss_D, where the loss is Wasserstein's."""
-    if name == "critic_estimate":
-        if run.setting.loss != "wasserstein" or "loss_D" not in row:
-            return None
-        return -float(row["loss_D"])
-    return float(row[name]) if name in row else None
+    """Return a measure of the training log; None for what is not there or not finite.
+
+    The critic's estimate is −loss_D, where the loss is Wasserstein's (Arjovsky et al. 2017, algorithm 1).
+    """
+    estimates = name == "critic_estimate"
+    if estimates and run.setting.loss != "wasserstein":
+        return None
+    value = row.get("loss_D" if estimates else name)
+    if value is None or not math.isfinite(value):
+        return None
+    return -float(value) if estimates else float(value)

@@ -126,6 +126,41 @@ def test_what_is_not_finite_is_null(tiny):
     assert row["values"]["logit_train"] is None
 
 
+FAMILIES = {
+    "mlp": {"network": "mlp"},
+    "sndcgan": {"network": "sndcgan"},
+    "resnet": {"network": "resnet", "data__size": 32},
+    "progan": {"network": "progan", "growth": True},
+    "fastgan": {"network": "fastgan", "data__size": 64, "train__n_critic": 1},
+    "unet": {"network": "unet", "data__size": 32, "data__pairs": "edges"},
+    "unet_without_gan": {
+        "network": "unet", "data__size": 32, "data__pairs": "edges", "gan_weight": 0.0, "l1_weight": 1.0
+    },
+    "sgan": {"condition": "sgan", "data__classes": 2},
+    "supervised": {"objective": "supervised", "condition": "sgan", "data__classes": 2},
+    "acgan": {"condition": "acgan", "data__classes": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_can_be_watched(tiny, family):
+    """Each net that is trained gives every measure that it can have, from its first step on."""
+    setting = tiny(**FAMILIES[family])
+    size = setting.data.size
+    shown = images(20, size)
+    reals = Part(shown, torch.arange(20) % 2, shown if setting.data.pairs != "none" else None)
+    row = Probes(probes.NAMES, setting, schedule(setting, 20), reals, reals).row(0, *build(setting))
+    trained = {"supervised": "D", "unet_without_gan": "G"}.get(family, "GD")
+    expected = {f"{measure}_{net}" for measure in ("activation_rms", "spectral_norm") for net in trained}
+    if "D" in trained:
+        expected |= {"logit_train", "logit_held_out", "logit_gap_held_out"}
+    if trained == "GD":
+        expected |= {"logit_generated", "critic_gradient_mean", "critic_gradient_sd"}
+    assert expected <= row["values"].keys()
+    assert all(value is not None for value in row["values"].values())
+    assert {path[0] for path in row["layers"]["activation_rms"]} == set(trained)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # When.
 

@@ -57,6 +57,8 @@ def test_no_critic_estimate_without_a_critic(design):
     other = run.__class__(**{**run.__dict__, "setting": run.setting.model_copy(update={"loss": "hinge"})})
     assert traces.of_log({"loss_D": -2.0}, "critic_estimate", run) == 2.0
     assert traces.of_log({"loss_D": -2.0}, "critic_estimate", other) is None
+    assert traces.of_log({"loss_D": float("inf")}, "critic_estimate", run) is None
+    assert traces.of_log({"loss_D": float("nan")}, "loss_D", run) is None and traces.of_log({}, "penalty", run) is None
 
 
 def test_a_figure_for_each_probe(design, store):

@@ -144,7 +144,7 @@ data: {name: faces, size: 16}
 d_width: 4
 g_width: 4
 d_norm: none
-train: {kimg: 0.08, batch: 8}
+train: {kimg: 0.08, batch: 8, snapshots_kimg: [0.08]}
 factors:
   g_norm: ["lab_of_mine.parts:HalfNorm"]
   network: [dcgan, "lab_of_mine.parts:Tiny"]

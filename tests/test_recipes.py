@@ -45,6 +45,8 @@ PAPERS = {
     "sgan": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
     "sgan_supervised": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
     "cgan_book": ("nonsaturating", "none", "bn", "none", "adam", 1e-3, (0.9, 0.999), 1, 32, 100),
+    # Mirza & Osindero section 4.1: SGD of 0.1, batches of 100, 100 noise units.
+    "cgan_mirza": ("nonsaturating", "none", "none", "none", "sgd", 0.1, None, 1, 100, 100),
     # AC-GAN appendix A: Adam 2e-4, beta1 0.5, batch 100; noise and label 110 in all.
     "acgan": ("nonsaturating", "none", "bn", "none", "adam", 2e-4, (0.5, 0.999), 1, 100, 100),
     # sngan_projection: hinge, 2e-4, (0, 0.9), n_dis 5.

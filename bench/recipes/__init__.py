@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.recipes.classes import ACGAN, CGAN_BOOK, SGAN, SGAN_SUPERVISED, SNGAN_PROJECTION
+from bench.recipes.classes import ACGAN, CGAN_BOOK, CGAN_MIRZA, SGAN, SGAN_SUPERVISED, SNGAN_PROJECTION
 from bench.recipes.dcgan import DCGAN, DCGAN_BOOK, WGAN, WGAN_GP, WGAN_GP_CIFAR
 from bench.recipes.fastgan import FASTGAN
 from bench.recipes.gan import GAN, GAN_BOOK
@@ -36,6 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX,
     "sgan": SGAN,
     "sgan_supervised": SGAN_SUPERVISED,
+    "cgan_mirza": CGAN_MIRZA,
     "cgan_book": CGAN_BOOK,
     "acgan": ACGAN,
     "sngan_projection": SNGAN_PROJECTION,

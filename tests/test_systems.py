@@ -194,9 +194,23 @@ def test_a_cell_learns_and_is_restored(cell):
     """Shapes and range; gradients reach every parameter; a step moves every weight; a saved net is the same net."""
     setting = setting_of(cell)
     assert setting is not None
-    G, D = build(setting)
+    stood: set[str] | None = None
+    for seed in range(3):  # so few channels may all be dead by chance; not under each seed
+        seeded = setting.model_copy(update={"seed": seed})
+        G, D = build(seeded)
+        batches = Batches(seeded, part_of(seeded), "cpu")
+        still = standing(seeded, G, D, batches)
+        stood = still if stood is None else stood & still
+        if stood <= never_moves(setting):
+            break
+    assert stood is not None and stood <= never_moves(setting)
+
+    images_are_right_and_restored(seeded, G, batches)
+
+
+def standing(setting: Setting, G: torch.nn.Module, D: torch.nn.Module, batches: Batches) -> set[str]:
+    """Make one step, or those in which a net grows; return the parameters that did not move."""
     nets, trained = Nets(G, D), {"G": G, "D": D}
-    batches = Batches(setting, part_of(setting), "cpu")
     moved: dict[str, set[str]] = {"G": set(), "D": set()}
     for step in range(8 if setting.growth else 1):
         batches.stage = stage(setting, step)
@@ -204,15 +218,12 @@ def test_a_cell_learns_and_is_restored(cell):
             set_stage(net, batches.stage.size, batches.stage.fade)
         for phase in phases(setting):
             moved[phase.trains] |= one_update(phase, nets, trained, batches, step)
-    stood = {
+    return {
         f"{name}.{parameter}"
         for name, net in trained.items()
         for parameter, _ in net.named_parameters()
         if parameter not in moved[name]
     }
-    assert stood <= never_moves(setting)
-
-    images_are_right_and_restored(setting, G, batches)
 
 
 def one_update(phase: Phase, nets: Nets, trained: dict[str, torch.nn.Module], batches: Batches, step: int) -> set[str]:
@@ -240,7 +251,7 @@ def images_are_right_and_restored(setting: Setting, G: torch.nn.Module, batches:
     batch = batches.draw(phase, 1)
     kept = io.BytesIO()
     torch.save(G.state_dict(), kept)
-    other, _ = build(setting.model_copy(update={"seed": 1}))
+    other, _ = build(setting.model_copy(update={"seed": setting.seed + 1}))
     other.load_state_dict(torch.load(io.BytesIO(kept.getvalue()), weights_only=True))
     made = []
     for net in (G, other):

@@ -31,7 +31,8 @@ class Batches:
     y_labelled    their labels, int64 [B]
     unlabelled    reals outside the budget (of the whole part, where all are labelled), likewise
     z         [B, z_dim]; in a G update, B is `train.g_batch` where that is set
-    y_fake    labels of the fakes, int64 [B], every class as likely; of pairs, the same as y
+    y_fake    labels of the fakes, int64 [B], every class as likely; of pairs, and in D's updates under a penalty at
+              interpolates, the same as y
     style     style images for G, [B, C, R, R]: reals of any positions, drawn with replacement
     gp_alpha  [B, 1, 1, 1] in [0, 1)
     dragan_noise  [B, C, R, R] in [0, 1)
@@ -76,8 +77,8 @@ class Batches:
         return indices_at(n, position, self.stage.batch, self.setting.seed).to(self.device)
 
     def _pair(self, phase: Phase, index: int) -> int:
-        """Number of the D update whose reals a phase is shown: of pairs, G's update is given D's last."""
-        if self.part.inputs is None or phase.trains != "G":
+        """Number of the D update whose reals a phase is shown: G's update is given D's last."""
+        if phase.trains != "G":
             return index
         return d_updates_before(self.setting.train, index + 1) - 1
 
@@ -95,7 +96,7 @@ class Batches:
         if self.setting.dequantize and of is None:
             name, seed = f"dequantize_{stream}", self.setting.seed
             unit = draws.uniform(images.shape, seed, name, index, device=self.device)
-            images = images + unit * self.setting.dequantize
+            images = images + (unit - 0.5) * self.setting.dequantize
         return images.contiguous(memory_format=torch.channels_last)
 
     def _real(self, phase: Phase, index: int) -> Tensor:
@@ -134,7 +135,8 @@ class Batches:
         return draw_z(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)
 
     def _y_fake(self, phase: Phase, index: int) -> Tensor:
-        if self.part.inputs is not None:
+        between = phase.trains == "D" and self.setting.penalty in ("gp", "gp0")
+        if self.part.inputs is not None or between:  # a penalty between the two is of one class
             return self._y(phase, index)
         stream = f"y_{phase.stream or phase.name}"
         return draw_labels(self.setting, self._size(phase), self.setting.seed, stream, index, self.device)

@@ -160,7 +160,8 @@ def score_net(
         if METRICS[request.metric].of == "classifier":
             record = _accuracy(request, nets["D"], setting, dataset)
         else:
-            record = _latents(request, nets["G"].to(device).eval(), setting, asked, root, cache, device)
+            G = nets["G"].to(device).train(setting.sample_stats == "batch")
+            record = _latents(request, G, setting, asked, root, cache, device)
     except Exception as error:
         record = failed(request, reason(error))
     return {**record, "seconds": round(time.perf_counter() - started, 3)}
@@ -169,11 +170,13 @@ def score_net(
 def _latents(
     request: Request, G: nn.Module, setting: Setting, asked: Evaluate, root: Path, cache: Path, device: Any
 ) -> Record:
-    """Edits and paths of G; its random layers draw at the evaluation's seed."""
+    """Edits and paths of G, sampled as its fakes are; each set of images meets the same noise."""
     reals, _ = _reals(setting.data, asked.part, root, cache)
     settings = request.settings
-    set_chance(G, settings["seed"], request.metric, 0)
-    make = functools.partial(images_at, G, batch=settings["batch"], device=device)
+
+    def make(z: Tensor) -> Tensor:
+        set_chance(G, settings["seed"], request.metric, 0)
+        return images_at(G, z, batch=settings["batch"], device=device)
 
     def draw(n: int, stream: str) -> Tensor:
         return draw_z(setting, n, settings["seed"], stream, 0)

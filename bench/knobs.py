@@ -264,7 +264,7 @@ class Setting(Strict):
     augment: tuple[Augment, ...] = ()
     """DiffAugment, on reals and fakes alike before D."""
     dequantize: Annotated[float, Field(ge=0)] = 0.0
-    """Noise U(0, this) added to reals, on the scale of [-1, 1]."""
+    """Noise U(-this / 2, this / 2) added to reals, on the scale of [-1, 1]."""
     penalty: Penalty = "none"
     """What keeps D in bounds."""
     gp_weight: PositiveFloat = 10.0

@@ -54,7 +54,7 @@ class Latents:
 
 def _generator(folder: RunFolder, label: str, setting: Setting) -> nn.Module:
     try:
-        return snapshot.load(setting, folder.snapshots / f"{label}.pt")["G"].eval()
+        return snapshot.load(setting, folder.snapshots / f"{label}.pt")["G"].train(setting.sample_stats == "batch")
     except snapshot.SnapshotError as error:
         raise StoreError(str(error)) from error
 

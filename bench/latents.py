@@ -49,7 +49,7 @@ def concept(z: Tensor, exemplars: Sequence[int], average: int) -> Tensor:
 def images_at(
     G: nn.Module, z: Tensor, *, batch: int = 64, device: torch.device | str = "cpu", y: int | None = None
 ) -> Tensor:
-    """Make images, uint8 [N, C, H, W] on the CPU, of z [N, z_dim] by G in evaluation mode, `batch` at a time.
+    """Make images, uint8 [N, C, H, W] on the CPU, of z [N, z_dim] by G as it stands, `batch` at a time.
 
     The last batch is filled up, since the last bits of an image depend on its batch.  `y`: the class of all, where G
     is told one.  Raises FloatingPointError when G makes NaN.

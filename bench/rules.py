@@ -37,7 +37,8 @@ def _groups_badly(setting: Setting) -> bool:
         return False
     if _rank_batch(setting) == 1 or setting.mbstd == 1:
         return True
-    ranks = [batch // setting.train.world_size for batch in batches(setting)]
+    shown = [*batches(setting), setting.train.g_batch or setting.train.batch]
+    ranks = [batch // setting.train.world_size for batch in shown]
     return setting.mbstd != "all" and any(setting.mbstd < batch and batch % setting.mbstd != 0 for batch in ranks)
 
 

@@ -90,6 +90,8 @@ def train(
     G_ema = copy.deepcopy(G).requires_grad_(False) if setting.ema else G
     nets = Nets(G, D)
     trained: dict[str, nn.Module] = {"G": G, "D": D}
+    # A network of the user's own may hold some of its weights fixed.
+    learned = {name: [p for p in net.parameters() if p.requires_grad] for name, net in trained.items()}
     plan = phases(setting)
     optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, setting) for phase in plan}
     batches = Batches(setting, part, device)
@@ -116,8 +118,9 @@ def train(
         batch = batches.draw(phase, index)
         for net in trained.values():
             set_chance(net, seed, phase.stream or phase.name, index)
-        for name, net in trained.items():
-            net.requires_grad_(name == phase.trains)
+        for name, parameters in learned.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name == phase.trains)
         if phase.before is not None:
             phase.before(nets)
         loss, logs = phase.loss(nets, batch)

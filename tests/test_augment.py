@@ -50,7 +50,7 @@ def test_color_without_saturation_is_grey_and_halves_leave_an_image_as_it_is() -
 
 @pytest.mark.parametrize("side", [16, 28])
 def test_translation_shifts_by_up_to_an_eighth_and_fills_with_nothing(side: int) -> None:
-    most = side // 8
+    most = int(side * 0.125 + 0.5)
     steps = 2 * most + 1
     values = [(k + 0.5) / steps for k in range(steps)]  # each shift once
     u = drawn(steps, c3=values, c4=values[::-1])
@@ -84,7 +84,7 @@ def test_the_last_number_below_one_stays_within_range() -> None:
     for side in (64, 1024):
         x = torch.ones(1, 1, side, side)
         u = torch.full((1, 7), JUST_BELOW_ONE)
-        assert float(translation(x, u).sum()) == (side - side // 8) ** 2
+        assert float(translation(x, u).sum()) == (side - int(side * 0.125 + 0.5)) ** 2
         assert float((cutout(x, u) == 0).sum()) == (side // 4) ** 2
 
 

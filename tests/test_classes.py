@@ -12,7 +12,8 @@ from test_train import Memory, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import datasets, job, protocol, sample, snapshot
+from bench import datasets, draws, job, protocol, sample, snapshot
+from bench.batches import Batches
 from bench.data import Part, to_float
 from bench.keeper import Stop
 from bench.metrics.accuracy import accuracy, reestimated
@@ -155,7 +156,10 @@ def test_projection_adds_the_product_of_the_embedding_and_the_summed_map() -> No
     assert D.embed.weight.shape == (h.shape[1], K)
 
 
-@pytest.mark.parametrize("knobs", [{}, {"d_batching": "joint"}, {"loss": "wasserstein", "penalty": "gp"}])
+@pytest.mark.parametrize(
+    "knobs",
+    [{}, {"d_batching": "joint"}, {"loss": "wasserstein", "penalty": "gp"}, {"loss": "relativistic"}],
+)
 def test_acgan_adds_weighted_cross_entropies_of_reals_in_d_and_fakes_in_g(knobs: dict[str, object]) -> None:
     s = setting(condition="acgan", acgan_weight=[0.7, 0.2], **knobs)
     G, D = build(s)
@@ -371,3 +375,16 @@ def test_stop_and_resume_equals_no_stop_with_labels(tiny, knobs) -> None:  # typ
     resumed = Memory(checkpoint=stopped.checkpoint)
     assert run(resumed).weights == run(whole).weights
     assert stopped.rows + resumed.rows == whole.rows and stopped.labels + resumed.labels == whole.labels
+
+
+@pytest.mark.parametrize("penalty", ["none", "gp", "gp0"])
+def test_a_penalty_at_interpolates_is_between_images_of_one_class(penalty: str) -> None:
+    """D's fakes are then asked to be the reals' classes; G's are drawn as ever."""
+    s = setting(condition="projection", penalty=penalty, **{"train.batch": 6})
+    images = (draws.uniform((12, 1, 16, 16), 0, "test", 0) * 255).to(torch.uint8)
+    batches = Batches(s, Part(images, torch.arange(12) % K), "cpu")
+    d, g = phases(s)
+    drawn = batches.draw(d, 0)
+    assert torch.equal(drawn["y"], drawn["y_fake"]) == (penalty != "none")
+    free = Batches(setting(condition="projection", **{"train.batch": 6}), Part(images, torch.arange(12) % K), "cpu")
+    assert torch.equal(batches.draw(g, 0)["y_fake"], free.draw(g, 0)["y_fake"])

@@ -21,7 +21,7 @@ data: {name: faces, size: 16}
 g_width: 4
 d_width: 4
 z_dim: 8
-train: {batch: 4, g_steps: 6}
+train: {batch: 4, g_steps: 6, snapshots_g_steps: [6]}
 factors:
   g_norm: [bn, adain]
 seeds: 2

@@ -131,15 +131,16 @@ def test_style_images_are_reals_drawn_by_address() -> None:
         assert any(torch.equal(image, real / 127.5 - 1) for real in reals)
 
 
-def test_noise_on_reals_is_one_sided_and_drawn_by_address() -> None:
+def test_noise_on_reals_is_centred_and_drawn_by_address() -> None:
     plain, noisy = tiny("dcgan", 32), tiny("dcgan", 32, dequantize=1 / 128)
     real, shown, again = (
         Batches(setting, part(setting), "cpu").draw(phases(setting)[0], 2)["real"] for setting in (plain, noisy, noisy)
     )
     noise = shown - real
     assert torch.equal(shown, again)
-    assert float(noise.min()) >= 0 and float(noise.max()) <= 1 / 128 + 1e-6
-    assert float(noise.mean()) == pytest.approx(1 / 256, rel=0.05)
+    assert float(noise.abs().max()) <= 1 / 256 + 1e-6
+    assert float(noise.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(noise.std()) == pytest.approx(1 / 128 / 12**0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(("network", "size"), PLACES)

@@ -155,9 +155,10 @@ def in_one_pass(setting: Setting) -> bool:
 
     Where no sample reads another it is the same mathematics and faster, but for R1 and R2, whose gradients are of the
     reals or the fakes alone, and for decoders, which rebuild reals alone.  A norm of the user's own may read the batch,
-    so it is asked nothing.
+    so it is asked nothing; nor is a network of the user's own.
     """
     if setting.d_batching == "joint":
         return True
     together = setting.penalty not in DIFFERENTIATES and setting.decoders == "none"
-    return setting.d_norm in WITHIN_SAMPLE and setting.mbstd == setting.mbdiscrimination == 0 and together
+    within = setting.d_norm in WITHIN_SAMPLE and ":" not in setting.network
+    return within and setting.mbstd == setting.mbdiscrimination == 0 and together

@@ -45,7 +45,7 @@ def translation(x: Tensor, drawn: Tensor) -> Tensor:
 
 def _shifted(side: int, drawn: Tensor) -> Tensor:
     """Where each row of an image comes from: int64 [B, side]."""
-    most = side // 8
+    most = (side + 4) // 8  # int(side / 8 + 1/2)
     shift = _whole(drawn, 2 * most + 1) - most
     return torch.arange(side, device=drawn.device) + shift[:, None]
 
@@ -58,7 +58,7 @@ def cutout(x: Tensor, drawn: Tensor) -> Tensor:
 
 def _cut(side: int, drawn: Tensor) -> Tensor:
     """Which rows are cut: bool [B, side]."""
-    length = side // 2
+    length = (side + 1) // 2  # int(side / 2 + 1/2)
     centre = _whole(drawn, side + 1 - length % 2)
     row = torch.arange(side, device=drawn.device) - centre[:, None] + length // 2
     return (row >= 0) & (row < length)

@@ -137,8 +137,9 @@ def with_classes(phases: list[Phase], setting: Setting) -> list[Phase]:
                 _, seen = ear.told[0]
                 entropy = F.cross_entropy(told(seen)[: len(batch["y"])], batch["y"])
             else:
-                seen = next(seen for y, seen in ear.told if y is batch["y_fake"])
-                entropy = F.cross_entropy(told(seen), batch["y_fake"])
+                # Fakes come last, whether reals share their pass (relativistic losses) or not.
+                _, seen = ear.told[-1]
+                entropy = F.cross_entropy(told(seen)[-len(batch["y_fake"]) :], batch["y_fake"])
             added = (d_weight if of_d else g_weight) * entropy
             return total + added, {**logs, f"loss_classes_{phase.trains}": entropy.detach()}
 

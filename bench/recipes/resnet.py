@@ -43,7 +43,7 @@ WGAN_GP_RESNET: dict[str, Any] = {
     "loss": "wasserstein",
     "penalty": "gp",
     "gp_weight": 10.0,
-    "dequantize": 1 / 128,
+    "dequantize": 1 / 128,  # U(0, 1/128) there, on levels k / 128 - 1; here centred, on levels k / 127.5 - 1
     "train.batch": 64,  # BATCH_SIZE
     "train.g_batch": 128,  # GEN_BS_MULTIPLE
     "train.n_critic": 5,  # N_CRITIC

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from torch import Tensor
 
 from bench.metrics.arrays import Array, beside, float64, names
 from bench.metrics.failure import MetricError
@@ -73,7 +72,7 @@ def _radii(features: Array, k: int) -> Array:
 def _smallest(known: Array, more: Array, k: int) -> Array:
     """Keep the k + 1 smallest of each row."""
     both = names(known).concatenate([known, more], axis=1)
-    if isinstance(both, Tensor):
-        return both.topk(k + 1, dim=1, largest=False).values
-    both.partition(k, axis=1)
-    return both[:, : k + 1]
+    if isinstance(both, np.ndarray):
+        both.partition(k, axis=1)
+        return both[:, : k + 1]
+    return both.topk(k + 1, dim=1, largest=False).values

@@ -85,11 +85,7 @@ def g_phase(setting: Setting) -> Phase:
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
         total = g_side(setting, nets, make(nets.G, batch["z"], given(batch)), batch)
-        logs = {"loss_G": total}
-        if setting.g_weight == "orthogonal":
-            logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(nets.G)
-            total = total + logs["orthogonal_G"]
-        return total, {name: value.detach() for name, value in logs.items()}
+        return g_bounded(setting, nets.G, total, {"loss_G": total})
 
     return Phase(
         name="G",
@@ -114,6 +110,14 @@ def g_side(setting: Setting, nets: Nets, made: Images, batch: Batch) -> Tensor:
     real = full(augmented(batch["real"], batch.get("augment_real"), setting))
     r, f = judged(setting, nets.D, real, fake, batch)
     return adversarial.g(f, r)
+
+
+def g_bounded(setting: Setting, G: nn.Module, total: Tensor, logs: Logs) -> tuple[Tensor, Logs]:
+    """Return what G minimises, with `orthogonal_G` where asked, and all logs detached."""
+    if setting.g_weight == "orthogonal":
+        logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(G)
+        total = total + logs["orthogonal_G"]
+    return total, {name: value.detach() for name, value in logs.items()}
 
 
 def judged(setting: Setting, D: nn.Module, real: Tensor, fake: Images, batch: Batch) -> tuple[Tensor, Tensor]:

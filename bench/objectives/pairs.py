@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.norms import orthogonality
 from bench.objectives import adversarial
 from bench.objectives.heads import shares_fakes
 from bench.objectives.phase import Batch, Logs, Nets, Phase
@@ -38,10 +37,7 @@ def g_phase(setting: Setting) -> Phase:
         if setting.l1_weight:
             logs["loss_L1"] = (batch["real"] - fake).abs().mean()
             total = total + setting.l1_weight * logs["loss_L1"]
-        if setting.g_weight == "orthogonal":
-            logs["orthogonal_G"] = setting.orthogonal_weight * orthogonality(nets.G)
-            total = total + logs["orthogonal_G"]
-        return total, {name: value.detach() for name, value in logs.items()}
+        return adversarial.g_bounded(setting, nets.G, total, logs)
 
     return Phase(
         name="G",

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -24,8 +21,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-import bench
-from bench import data, datasets, draws, evaluate, norms, own_modules, sample, snapshot
+from bench import data, datasets, draws, evaluate, norms, own_modules, provenance, sample, snapshot
 from bench.keeper import Heartbeat, RunKeeper, Stop, newest_checkpoints
 from bench.metrics import paired
 from bench.metrics.failure import MetricError
@@ -36,7 +32,7 @@ from bench.orders import Orders
 from bench.probes.watch import Probes
 from bench.protocol import METRICS, Evaluate, Request
 from bench.schedule import Schedule, schedule
-from bench.setting import NUMERICS, Data, Setting, run_id
+from bench.setting import Data, Setting, run_id
 from bench.store import RunFolder, Store, StoreError, now, publish, publish_json, read_json, write_json
 from bench.train import Outcome, train
 
@@ -85,10 +81,9 @@ def _train_and_score(
 ) -> tuple[int, str]:
     device = prepare_torch(setting, orders)
     setting = with_folder(setting, orders)
-    provenance = describe_process(device)
-    write_json(folder.attempt(attempt) / "provenance.json", provenance)
+    made_by = provenance.record(folder.attempt(attempt), device)
     dataset = data.load(setting.data, orders.data_root, Store(folder.path.parent.parent).cache)
-    work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, provenance)
+    work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, made_by)
     return work.do()
 
 
@@ -104,7 +99,7 @@ class Work:
     heartbeat: Heartbeat
     dataset: data.Dataset
     device: torch.device
-    provenance: dict[str, Any]
+    made_by: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     """What the supervisor should say of an attempt that ended well."""
 
@@ -176,7 +171,7 @@ class Work:
             "attempt": self.attempt,
             "finished": now(),
             "packed": self.orders.packed,
-            **{key: self.provenance[key] for key in ("commit", "dirty", "torch", "threads", "device", "host")},
+            **provenance.stamps(self.made_by),
         }
 
     def score(self) -> bool:
@@ -326,41 +321,6 @@ def with_folder(setting: Setting, orders: Orders) -> Setting:
     paths = {"folder": orders.folders.get(mark), "input_folder": orders.input_folders.get(mark)}
     where: Data = setting.data.model_copy(update=paths)
     return setting.model_copy(update={"data": where})
-
-
-def describe_process(device: torch.device) -> dict[str, Any]:
-    """Provenance of an attempt: code, versions, machine, command."""
-    commit, dirty = git_state()
-    return {
-        "commit": commit,
-        "dirty": dirty,
-        "version": bench.__version__,
-        "numerics": NUMERICS,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "threads": torch.get_num_threads(),
-        "host": platform.node(),
-        "command": sys.argv,
-        "started": now(),
-    }
-
-
-def git_state() -> tuple[str | None, bool | None]:
-    """Commit of this code and whether its tree differs from it; (None, None) outside a checkout."""
-    here = Path(__file__).parent
-    git = shutil.which("git")
-    if git is None or not (here.parent / ".git").exists():
-        return None, None
-    ask = [git, "-C", str(here)]
-    head = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode != 0:
-        return None, None
-    changes = subprocess.run(
-        [*ask, "status", "--porcelain", "--untracked-files=no", "."], capture_output=True, text=True
-    )
-    return head.stdout.strip(), bool(changes.stdout.strip())
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def _latents(
 
     def make(z: Tensor) -> Tensor:
         set_chance(G, settings["seed"], request.metric, 0)
-        return images_at(G, z, batch=settings["batch"], device=device)
+        return images_at(G, z, setting.data.size, batch=settings["batch"], device=device)
 
     def draw(n: int, stream: str) -> Tensor:
         return draw_z(setting, n, settings["seed"], stream, 0)

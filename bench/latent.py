@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench import snapshot
+from bench import draws, snapshot
 from bench.batches import draw_z
 from bench.command import OK, exit_code
 from bench.latents import ATTRIBUTES, PATHS, concept, images_at
@@ -47,7 +47,7 @@ class Latents:
         """Make uint8 images [N, C, H, W] of z [N, z_dim].  Raises StoreError when G makes NaN."""
         set_chance(self.G, self.seed, "latent", 0)
         try:
-            return images_at(self.G, z, y=self.y if self.setting.gives_labels else None)
+            return images_at(self.G, z, self.setting.data.size, y=self.y if self.setting.gives_labels else None)
         except FloatingPointError as error:
             raise StoreError(f"this snapshot shows nothing: {error}") from error
 
@@ -100,6 +100,8 @@ def arguments(said: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(said)
     if given.average < 1 or given.count < 2:
         parser.error("--average must be at least 1 and --count at least 2")
+    if given.average > given.count:
+        parser.error(f"--average {given.average}: the sheet has {given.count} images (--count)")
     if given.attribute is None and any(getattr(given, name) for name in "abc") and not all((given.a, given.b, given.c)):
         parser.error("--a, --b and --c go together")
     if given.attribute is not None and (given.a or given.b):
@@ -152,8 +154,7 @@ def draw(latents: Latents, given: argparse.Namespace, place: Path, shown: Tensor
     named = {name: getattr(given, name)[: given.average] for name in "abc"}
     means = {name: concept(latents.z, indices, given.average) for name, indices in named.items()}
     result = means["a"] - means["b"] + means["c"]
-    noise = torch.rand((9, len(result)), generator=torch.Generator().manual_seed(given.seed))
-    around = result + NEIGHBOURS * (2 * noise - 1)
+    around = result + draws.uniform((9, len(result)), given.seed, "neighbours", 0, -NEIGHBOURS, NEIGHBOURS)
     around[4] = result
     concepts = latents.images(torch.stack([*means.values(), result]))
     rows = {f"{name.upper()} {_said(indices)}": shown[list(indices)] for name, indices in named.items()}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench import draws
 from bench.data import to_uint8
+from bench.sample import enlarged
 
 Measured = NDArray[np.float64]
 
@@ -47,19 +48,20 @@ def concept(z: Tensor, exemplars: Sequence[int], average: int) -> Tensor:
 
 @torch.no_grad()
 def images_at(
-    G: nn.Module, z: Tensor, *, batch: int = 64, device: torch.device | str = "cpu", y: int | None = None
+    G: nn.Module, z: Tensor, size: int, *, batch: int = 64, device: torch.device | str = "cpu", y: int | None = None
 ) -> Tensor:
-    """Make images, uint8 [N, C, H, W] on the CPU, of z [N, z_dim] by G as it stands, `batch` at a time.
+    """Make images, uint8 [N, C, size, size] on the CPU, of z [N, z_dim] by G as it stands, `batch` at a time.
 
     The last batch is filled up, since the last bits of an image depend on its batch.  `y`: the class of all, where G
-    is told one.  Raises FloatingPointError when G makes NaN.
+    is told one.  Smaller images, of a G that has not grown yet, are enlarged.  Raises FloatingPointError when G makes
+    NaN.
     """
     made = []
     for start in range(0, len(z), batch):
         block = z[start : start + batch]
         full = torch.cat([block, block[-1:].expand(batch - len(block), -1)]).to(device)
         images = G(full) if y is None else G(full, torch.full((batch,), y, device=device))
-        made.append(to_uint8(images[: len(block)]).cpu())
+        made.append(to_uint8(enlarged(images[: len(block)], size)).cpu())
     return torch.cat(made)
 
 

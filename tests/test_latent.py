@@ -87,6 +87,18 @@ def test_edits_on_a_generator_whose_brightness_is_one_axis_of_z():
         latents.edits(make, latents.intensity, pool[:8], fresh, average=3, trials=2, seed=0)
 
 
+def test_images_of_a_g_that_has_not_grown_are_of_the_data_s_size():
+    """As its fakes and the sheets are: each pixel a square."""
+
+    def G(z):
+        return z.view(-1, 1, 2, 2)
+
+    z = draws.normal((3, 4), 0, "z", 0).clamp(-1, 1)
+    small, large = latents.images_at(G, z, 2, batch=2), latents.images_at(G, z, 8, batch=2)
+    assert large.shape == (3, 1, 8, 8)
+    assert torch.equal(large, small.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3))
+
+
 @pytest.fixture
 def run_folder(tmp_path):
     """A run with one snapshot of an untrained G."""
@@ -127,6 +139,7 @@ def test_the_command_draws_a_sheet_then_arithmetic_and_paths(run_folder, tmp_pat
         (["--a=-1,2,3", "--b", "2", "--c", "3"], "begin at 0"),
         (["--attribute", "slant", "--a", "1,2,3"], "leave out --a and --b"),
         (["--average", "0"], "at least 1"),
+        (["--attribute", "slant", "--average", "65"], "the sheet has 64 images"),
     ],
 )
 def test_mistakes_on_the_command_line_are_named(run_folder, tmp_path, capsys, more, message):

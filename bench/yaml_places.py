@@ -132,6 +132,7 @@ class _Reader:
         self.parsed.problems.append(Problem(self.place(node), show_path(path), message))
 
     def read(self, node: Any, path: Trail) -> Any:
+        """Return a node's value, and note where it stands."""
         # An empty value is composed where the next token stands: say its key, or the list it is in.
         empty = node.start_mark.index == node.end_mark.index and path
         self.parsed.values[path] = self.parsed.place(path, of_key=True) if empty else self.place(node)
@@ -151,6 +152,7 @@ class _Reader:
         return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def mapping(self, node: MappingNode, path: Trail) -> dict[str, Any]:
+        """Return a mapping's values by key; a key twice, or one that is no text, is a mistake."""
         value: dict[str, Any] = {}
         first: dict[str, str] = {}
         for key_node, value_node in node.value:
@@ -170,6 +172,7 @@ class _Reader:
         return value
 
     def scalar(self, node: ScalarNode, path: Trail) -> Any:
+        """Return a scalar's value by its tag."""
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if kind == "null":
             return None

@@ -370,8 +370,7 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def write(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, folder: Path) -> None:
-    """Write runs.csv, summary.csv and noise.csv of a study.  Raises StoreError."""
-    write_bytes(folder / "noise.csv", to_csv(noise))
-    write_bytes(folder / "runs.csv", to_csv(frame))
-    write_bytes(folder / "summary.csv", to_csv(summary))
+def write(folder: Path, **tables: pd.DataFrame) -> None:
+    """Write each table of a study as `<name>.csv`.  Raises StoreError."""
+    for name, frame in tables.items():
+        write_bytes(folder / f"{name}.csv", to_csv(frame))

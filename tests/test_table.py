@@ -206,6 +206,6 @@ def test_numbers_survive_the_csv_to_the_last_bit(design, store):
     run, exact = design.runs[0], 0.1 + 0.2
     mini.write_run(store, run, labels=mini.LABELS[:1])
     mini.write_score(store, run, design, mini.LABELS[0], "fd", {"fd[random]": exact})
-    table.write(*[table.collect(design, store)] * 3, store.study("miniature"))
+    table.write(store.study("miniature"), runs=table.collect(design, store))
     with (store.study("miniature") / "runs.csv").open() as file:
         assert [float(row["value"]) for row in csv.DictReader(file) if row["value"]] == [exact]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from bench import figures, table
 from bench.design import Design
+from bench.effects import against_reference
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.grid import Grid, grid, mosaic
@@ -30,11 +31,12 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     frame = table.collect(design, store)
     summary = table.summarise(frame, design)
     noise = table.evaluation_noise(design, store)
-    table.write(frame, summary, noise, store.study(design.study.name))
+    effects = against_reference(frame, design)
+    table.write(store.study(design.study.name), runs=frame, summary=summary, noise=noise, effects=effects)
     content = gather(design, store, frame, summary, noise)
     looks = figures.looks(design)
     charts: list[dict[str, Any]] = []
-    files = dict(_tables(frame, summary, noise, content))
+    files = dict(_tables({"runs": frame, "summary": summary, "noise": noise, "effects": effects}, content))
     for metric in content["metrics"]:
         if not metric["detail"] and content["curves"][metric["name"]]:
             name = file_name(metric["name"], [chart["id"] for chart in charts])
@@ -59,12 +61,9 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     return sorted(files)
 
 
-def _tables(
-    frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, content: dict[str, Any]
-) -> Iterator[tuple[str, bytes]]:
-    yield "tables/noise.csv", table.to_csv(noise)
-    yield "tables/runs.csv", table.to_csv(frame)
-    yield "tables/summary.csv", table.to_csv(summary)
+def _tables(plain: Mapping[str, pd.DataFrame], content: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name, frame in plain.items():
+        yield f"tables/{name}.csv", table.to_csv(frame)
     caption = (
         f"{content['study']['name']}: mean ± sd over training seeds of the runs that reached the end "
         f"({content['status']['line']}); k/n: runs that reached it, neither collapsed nor never learned, "

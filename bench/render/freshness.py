@@ -86,9 +86,9 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
-    names = ["table.py", "stats.py", "report.py", "protocol.py", "outcomes.py", "traces.py", "probes/__init__.py"]
+    names = ["table", "effects", "contrasts", "stats", "report", "protocol", "outcomes", "traces", "probes/__init__"]
     folders = [root / "figures", root / "render"]
-    files = [root / name for name in names]
+    files = [root / f"{name}.py" for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     hashed = hashlib.sha256(bench.__version__.encode())
     for path in files:

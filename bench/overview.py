@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench import datasets, outcomes
+from bench import datasets, outcomes, provenance
 from bench.datasets import Source
 from bench.design import Cell, Design, Run
 from bench.orders import Orders
@@ -257,6 +257,7 @@ def status_table(design: Design, store: Store) -> RenderableType:
             Text(detail(state, found.get(run.run_id))),
         )
     parts: list[RenderableType] = [counts_line(states, found), table]
+    parts += [Text(mixture.line(), style="yellow") for mixture in mixtures(design, store, states)]
     if design.study.probes:
         parts.append(Text(f"probes: {', '.join(design.study.probes)}", style="dim"))
     for run in design.runs:
@@ -264,6 +265,11 @@ def status_table(design: Design, store: Store) -> RenderableType:
             parts.append(Text(f"\n{run.run_id} {run.cell.name}, seed {run.seed}:", style="bold red"))
             parts.append(Text(store.run(run.run_id).log_tail(), style="dim"))
     return Group(*parts)
+
+
+def mixtures(design: Design, store: Store, states: Mapping[str, RunState]) -> list[provenance.Mixture]:
+    """What should be the same in all runs of a design, and is not: code, torch, device, threads."""
+    return provenance.mixtures({run.run_id: run.cell.name for run in design.runs}, states, store)
 
 
 def detail(state: RunState, label: outcomes.Label | None = None) -> str:

@@ -32,7 +32,8 @@ def main() -> int:
             | {"label": labels[run.run_id]._asdict() if run.run_id in labels else None}
             for run in design.runs
         ]
-        print(json.dumps({"study": design.study.name, "runs": rows}, indent=1))
+        mixed = [mixture._asdict() for mixture in overview.mixtures(design, store, states)]
+        print(json.dumps({"study": design.study.name, "mixed": mixed, "runs": rows}, indent=1))
     elif given.watch:
         with Live(overview.status_table(design, store), console=console, auto_refresh=False) as live:
             while True:

@@ -9,8 +9,9 @@ import argparse
 import json
 import sys
 
-from bench import launch, overview, rulebook, study
+from bench import overview, rulebook, study
 from bench.command import OK, STOPPED, add_study_arguments, exit_code, open_design, orders_of, sources_of
+from bench.launch.start import launch, places
 
 
 def arguments() -> argparse.Namespace:
@@ -48,10 +49,10 @@ def main() -> int:
     whole = open_design(given, whole=True)[0] if given.only or given.limit else design
     orders = orders_of(whole)
     if given.dry_run:
-        console.print(overview.plan(design, store, orders, sources, len(launch.places(design))))
+        console.print(overview.plan(design, store, orders, sources, len(places(design))))
         return OK
     console.print(overview.head(design, sources))
-    launched = launch.launch(design, whole, store, orders, sources, given.executor)
+    launched = launch(design, whole, store, orders, sources, given.executor)
     if launched.code != OK and not launched.launched:
         return launched.code
 

@@ -11,7 +11,20 @@ import bench
 
 ROOT = Path(bench.__file__).parent
 COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score", "bench.latent"}
-PLANNING = ["run", "status", "clean", "study", "design", "setting", "rules", "recipes", "store", "protocol", "launch"]
+PLANNING = [
+    "run",
+    "status",
+    "clean",
+    "study",
+    "design",
+    "setting",
+    "rules",
+    "recipes",
+    "store",
+    "protocol",
+    "launch.start",
+    "launch.submission",
+]
 
 
 def module_name(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench.launch import pool as pool_module
-from bench.launch import worst
+from bench.launch.start import worst
 from bench.launch.inline import run_inline
 from bench.launch.pool import Pool, gpus, slots
 from bench.launch.watch import Watch

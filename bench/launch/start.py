@@ -1,0 +1,153 @@
+"""Unfinished runs → this process, or a pool of subprocesses on this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import overview
+from bench.datasets import Source
+from bench.design import Design, Run
+from bench.launch.inline import run_inline
+from bench.launch.pool import Pool, cpu_slots, slots
+from bench.launch.watch import Watch
+from bench.orders import Orders
+from bench.own_modules import OWN_KEYS
+from bench.setting import Data, digest
+from bench.store import OUTCOMES, Store, write_bytes
+
+OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
+
+
+class Launched(NamedTuple):
+    """How the asked runs stand when the executor returns."""
+
+    code: int
+    """0 every run has an outcome and its scores were tried, 2 bad input, 75 stopped and can go on, 1 a failure."""
+    launched: int
+    """Runs that were worked on."""
+
+
+def places(design: Design) -> list[dict[str, str]]:
+    """The places of the local pool for this study, as environments."""
+    resources = design.study.resources
+    if resources.gpus == 0:
+        return [{**place, "CUDA_VISIBLE_DEVICES": ""} for place in cpu_slots(resources.parallel, resources.cpu_threads)]
+    return slots(resources.parallel, resources.cpu_threads, resources.runs_per_gpu)
+
+
+def unfinished(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source]) -> list[Run]:
+    """Runs without an outcome, or with scores that are asked for and do not stand."""
+    left = []
+    for run in design.runs:
+        folder = store.run(run.run_id)
+        trained = folder.state().trained
+        if trained is None or orders.unscored(folder, run.setting, trained["snapshots"], sources[run.setting.data]):
+            left.append(run)
+    return left
+
+
+def launch(
+    design: Design, whole: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], executor: str
+) -> Launched:
+    """Bring every run of the design to its outcome and scores.
+
+    `whole`: the study's design, of which `design` is what was asked for.
+
+    Raises StoreError when the results folder cannot be written or a run's setting was edited.
+    """
+    study_dir = store.study(design.study.name)
+    todo = unfinished(design, store, orders, sources)
+    record(whole, store)
+    if not todo:
+        return Launched(OK, 0)
+    store.check_writable()
+    for run in todo:
+        store.run(run.run_id).write_setting(run.setting)
+    # Two drivers of one study may ask for different scores: each has its own orders.
+    orders_path = study_dir / "orders" / f"{digest(orders.model_dump(mode='json'))}.json"
+    orders.write(orders_path)
+    code = prepare(todo, store, orders_path, study_dir)
+    if code != OK:
+        return Launched(code, 0)
+    ids = [run.run_id for run in todo]
+    if executor == "inline":
+        codes = run_inline(store, orders_path, ids)
+    else:
+        states = store.states([run.run_id for run in design.runs])
+        done = sum(state.status in OUTCOMES for state in states.values())
+        names = {run.run_id: f"{overview.short_name(run.cell, design)}, seed {run.seed}" for run in design.runs}
+        watch = Watch(names, done, overview.terminal())
+        runs = {run.run_id: run for run in todo}
+
+        def is_finished(run_id: str) -> bool:
+            return not unfinished(replace(design, runs=(runs[run_id],)), store, orders, sources)
+
+        retries = design.study.resources.retries
+        codes = Pool(store, orders_path, places(design), retries, watch, is_finished).run(ids)
+    return Launched(worst(list(codes.values())), len(todo))
+
+
+def record(whole: Design, store: Store) -> None:
+    """Keep the study as submitted and its list of runs; write nothing that stands already.
+
+    Every list that was ever launched stays: `bench.clean` spares what one of them names.
+    """
+    folder, runs = store.study(whole.study.name), design_csv(whole).encode()
+    listed = folder / "submissions" / f"{digest([run.run_id for run in whole.runs])}.csv"
+    for path, content in {
+        folder / "study.yaml": whole.study.text.encode(),
+        folder / "design.csv": runs,
+        listed: runs,
+    }.items():
+        if not path.exists() or path.read_bytes() != content:
+            write_bytes(path, content)
+
+
+def design_csv(design: Design) -> str:
+    """Write the list of runs as CSV: run_id, cell, one column a factor, seed."""
+    text = io.StringIO()
+    factors = list(design.cells[0].levels)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["run_id", "cell", *factors, "seed"])
+    for run in design.runs:
+        writer.writerow([run.run_id, run.cell.name, *run.cell.levels.values(), run.seed])
+    return text.getvalue()
+
+
+def prepare(todo: Sequence[Run], store: Store, orders_path: Path, study_dir: Path) -> int:
+    """Make in a child process what all runs need, once for each set and module of the user's own; return its code.
+
+    A network of the user's own is tried in each cell.
+    """
+    firsts: dict[Hashable, Run] = {}
+    for run in todo:
+        own = [name for key in OWN_KEYS if ":" in (name := getattr(run.setting, key))]
+        cell = run.cell.name if ":" in run.setting.network else ""
+        firsts.setdefault((run.setting.data, *own, cell), run)
+    folders = [str(store.run(run.run_id).path) for run in firsts.values()]
+    command = [sys.executable, "-m", "bench.job", *folders, "--orders", str(orders_path), "--prepare", str(study_dir)]
+    child = subprocess.Popen([*command, "--supervised"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        with child:
+            code = child.wait()
+    except KeyboardInterrupt:
+        child.kill()
+        return STOPPED
+    return code if code in (OK, BAD_INPUT) else FAILED
+
+
+def worst(codes: Sequence[int]) -> int:
+    """Fold exit codes of runs: a failure before bad input before a stop."""
+    if any(code not in (OK, BAD_INPUT, STOPPED) for code in codes):
+        return FAILED
+    for code in (BAD_INPUT, STOPPED):
+        if code in codes:
+            return code
+    return OK

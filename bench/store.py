@@ -7,30 +7,35 @@ first wins.  `state` derives and never writes.  docs/results.md names every file
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import itertools
 import json
 import os
+import re
 import shutil
-import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from bench.liveness import WATCH_S, Witness, this_process
 from bench.setting import Setting, identity, resolved, run_id, unflatten
 
-Status = Literal["missing", "running", "stopped", "done", "diverged", "failed"]
+Status = Literal["missing", "queued", "running", "stopped", "done", "diverged", "failed"]
 OUTCOMES = ("done", "diverged")
-SILENCE_S = 600.0
-"""An attempt on another host that has touched nothing for so long is dead."""
+PLAIN = re.compile(r"\w[\w.+=,@-]{0,200}")
+"""A name that is one file's, wherever it stands."""
 
 
 class StoreError(Exception):
     """The results folder cannot be read or written as asked; the message names the place and the remedy."""
+
+
+class WriteError(StoreError):
+    """It cannot be written: the disk is full, or the folder read-only."""
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -47,7 +52,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
+        raise WriteError(
             f"{path}: cannot write: {error.strerror or error}. "
             "Free some space or make the folder writable, or choose another with --results."
         ) from error
@@ -127,48 +132,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Whose process is it, and is it alive?
-
-
-@functools.cache
-def boot_id() -> str:
-    """What changes when this host restarts."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return "unknown"
-
-
-def _started(pid: int) -> str | None:
-    """When the process started, in the kernel's ticks (a pid may be used again); None if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        if Path("/proc/self").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return "unknown"
-    return None if fields[0] == "Z" else fields[19]
-
-
-def this_process() -> dict[str, Any]:
-    """Identify this process for `owner.json`."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "boot_id": boot_id(), "pid": pid, "started": _started(pid)}
-
-
-def _is_alive(owner: dict[str, Any] | None, heartbeat: Path) -> bool:
-    if owner and owner.get("host") == socket.gethostname():
-        return owner.get("boot_id") == boot_id() and _started(int(owner["pid"])) == owner.get("started")
-    for path in (heartbeat, heartbeat.with_name("owner.json")):  # before the first beat, the claim speaks
-        with contextlib.suppress(FileNotFoundError):
-            return time.time() - path.stat().st_mtime < SILENCE_S
-    return False
+def plain(name: str) -> str:
+    """Return `name` if it names one file in whatever folder it is looked up.  Raises StoreError."""
+    if not PLAIN.fullmatch(name):
+        raise StoreError(f"{name!a} is no name of a run, study, snapshot or score: it could leave the results folder.")
+    return name
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -186,13 +154,19 @@ class RunState:
     trained: dict[str, Any] | None = None
     alive: dict[str, Any] = field(default_factory=dict)
     """The running attempt's last word: step, total, kimg, images_per_second."""
+    ended: dict[str, Any] | None = None
+    """How the newest attempt of a run without an outcome ended: its ended.json."""
+    job: str | None = None
+    """The Slurm job of the newest attempt of a run without an outcome: `12`, or `12_3`."""
 
 
 class RunFolder:
     """results/runs/<run_id>/."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, witness: Witness | None = None) -> None:
+        """`witness`: who judges whether attempts are alive; one that is kept for long judges better."""
         self.path = path
+        self.witness = witness or Witness()
         self.snapshots = path / "snapshots"
         self.samples = path / "samples"
         self.scores = path / "scores"
@@ -238,60 +212,75 @@ class RunFolder:
         """Start a new attempt, owned by this process; None when a living process owns the newest one.
 
         The folder appears with its owner in it, by one rename: of many that try, one succeeds.
+        Raises StoreError.
         """
+        parent = self.path / "attempts"
         while True:
             number = max(self.attempts(), default=0)
             if number and self.owned_alive(number):
                 return None
-            parent = self.path / "attempts"
             with _explained(parent):
                 parent.mkdir(parents=True, exist_ok=True)
                 fresh = Path(tempfile.mkdtemp(prefix=".claim-", dir=parent))
-                write_json(fresh / "owner.json", {**this_process(), "claimed": now()})
+                fresh.chmod(0o755)
+                write_json(fresh / "owner.json", {**this_process(), "claimed": now(), "claim": fresh.name})
                 try:
                     os.rename(fresh, self.attempt(number + 1))
                     return number + 1
-                except OSError:
+                except OSError as error:
                     shutil.rmtree(fresh, ignore_errors=True)
-                    if not self.attempt(number + 1).exists():
+                    if self._owner(number + 1).get("claim") == fresh.name:
+                        return number + 1  # a file server lost its reply and tried again
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
 
     def adopt(self, number: int) -> None:
         """Become the owner of an attempt that the supervisor claimed for this process."""
-        owner = read_json(self.attempt(number) / "owner.json") or {}
-        write_json(self.attempt(number) / "owner.json", {**owner, **this_process()})
+        write_json(self.attempt(number) / "owner.json", {**self._owner(number), **this_process()})
 
     def owned_alive(self, number: int) -> bool:
         """Whether the attempt is still under way."""
         folder = self.attempt(number)
-        if (folder / "ended.json").exists():
-            return False
-        return _is_alive(read_json(folder / "owner.json"), folder / "alive")
+        return not (folder / "ended.json").exists() and self.witness.is_alive(folder, self._owner(number))
 
-    def end(self, number: int, code: int, reason: str) -> None:
-        """Record how an attempt ended; the first word stands."""
-        publish_json(self.attempt(number) / "ended.json", {"exit": code, "reason": reason, "ended": now()})
+    def _owner(self, number: int) -> dict[str, Any]:
+        return read_json(self.attempt(number) / "owner.json") or {}
+
+    def end(self, number: int, code: int, reason: str, *, again: bool = False, oom: bool = False) -> None:
+        """Record how an attempt ended; the first word on code and reason stands.
+
+        `again`: its supervisor will try the run again.  `oom`: it ran out of memory.
+        """
+        path = self.attempt(number) / "ended.json"
+        word = {"exit": code, "reason": reason, "finished": now(), "again": again, "oom": oom}
+        if not publish_json(path, word) and (again or oom):
+            write_json(path, {**(read_json(path) or word), "again": again, "oom": oom})
 
     def state(self) -> RunState:
-        """Derive the status from the files; write nothing."""
+        """Derive the status from the files, as far as they and the scheduler tell; write nothing."""
         attempts = self.attempts()
         newest = attempts[-1] if attempts else 0
         trained = read_json(self.trained)
         if trained and trained.get("status") in OUTCOMES:
+            trained["snapshots"] = [plain(str(label)) for label in trained.get("snapshots") or []]
             return RunState(trained["status"], newest, trained.get("cause"), trained)
         if not newest:
             return RunState("missing")
         folder = self.attempt(newest)
         ended = read_json(folder / "ended.json")
+        own = self._owner(newest).get("job")
+        job = str(own.get("id")) if isinstance(own, dict) else None
         if ended is None and self.owned_alive(newest):
-            return RunState("running", newest, alive=read_json(folder / "alive") or {})
+            return RunState("running", newest, alive=read_json(folder / "alive") or {}, job=job)
+        status: Status = "stopped"
         if self.trained.exists():
-            return RunState("stopped", newest, "trained.json is half-written: training goes on")
-        if ended is None:
-            return RunState("stopped", newest, "its process vanished without a word")
-        if ended.get("exit") in (0, 75):
-            return RunState("stopped", newest, ended.get("reason"))
-        return RunState("failed", newest, ended.get("reason"))
+            cause = "trained.json is half-written: training goes on"
+        elif ended is None:
+            cause = "its process vanished without a word"
+        else:
+            cause = str(ended.get("reason") or "")
+            status = "stopped" if ended.get("exit") in (0, 75) else "failed"
+        return RunState(status, newest, cause, ended=ended, job=job)
 
     def half_written(self) -> list[Path]:
         """Published files that cannot be read: a disk or a file server lost part of them.  They are made again."""
@@ -341,17 +330,19 @@ class RunFolder:
 class Store:
     """results/: all runs and studies of one user."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, witness: Witness | None = None) -> None:
+        """`witness`: who judges whether attempts are alive; kept, so that it may watch them."""
         self.root = root
         self.cache = root / "cache"
+        self.witness = witness or Witness()
 
     def run(self, identifier: str) -> RunFolder:
-        """A run's folder, which need not exist yet."""
-        return RunFolder(self.root / "runs" / identifier)
+        """A run's folder, which need not exist yet.  Raises StoreError for what is no identifier."""
+        return RunFolder(self.root / "runs" / plain(identifier), self.witness)
 
     def study(self, name: str) -> Path:
-        """A study's folder, which need not exist yet."""
-        return self.root / "studies" / name
+        """A study's folder, which need not exist yet.  Raises StoreError for what is no name."""
+        return self.root / "studies" / plain(name)
 
     def check_writable(self) -> None:
         """Raise StoreError unless a file can be written under the root."""
@@ -362,6 +353,16 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def states(self, identifiers: Sequence[str]) -> dict[str, RunState]:
-        """Statuses of many runs."""
-        return {identifier: self.run(identifier).state() for identifier in identifiers}
+    def states(self, identifiers: Iterable[str], *, patient: bool = False) -> dict[str, RunState]:
+        """Statuses of many runs.
+
+        `patient`: where a heartbeat looks old, which a wrong clock may do too, watch it for `WATCH_S` seconds.
+        """
+        found = {identifier: self.run(identifier).state() for identifier in identifiers}
+        began = time.monotonic()
+        while patient and self.witness.suspects and time.monotonic() - began < 2 * WATCH_S:
+            time.sleep(WATCH_S / 8)
+            for folder in sorted(self.witness.suspects):
+                identifier = folder.parent.parent.name
+                found[identifier] = self.run(identifier).state()
+        return found

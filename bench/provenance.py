@@ -44,14 +44,14 @@ PACKAGES = (
 STAMPED = ("commit", "dirty", "code", "torch", "threads", "device", "cpu", "host", "earlier")
 """What trained.json repeats."""
 COMPARED = {
-    "code": "trained by different code",
-    "torch": "trained with different versions of torch",
-    "device": "trained on different devices",
-    "threads": "trained with different numbers of threads",
-    "cpu": "trained with different instruction sets",
-    "scoring": "scored by different code",
+    "code": ("mixed code", "trained by different code"),
+    "torch": ("mixed torch versions", "trained with different versions of torch"),
+    "device": ("mixed devices", "trained on different devices"),
+    "threads": ("mixed threads", "trained with different numbers of threads"),
+    "cpu": ("mixed instruction sets", "trained with different instruction sets"),
+    "scoring": ("scored by mixed code", "scored by different code"),
 }
-"""What should be the same in all runs of a study, and what to say when it is not."""
+"""What should be the same in all runs of a study; what to say, in short and in a sentence, when it is not."""
 DIFF_LIMIT = 2**18
 """Bytes kept of the changes that are in no commit."""
 GIT_S = 20.0
@@ -265,7 +265,7 @@ class Mixture(NamedTuple):
     def line(self) -> str:
         """Say it in a line."""
         values = ", ".join(f"{value} ({_count(n, 'run')})" for value, n in self.values.items())
-        text = f"{COMPARED[self.what]}: {values}"
+        text = f"{COMPARED[self.what][1]}: {values}"
         if self.runs:
             text += f"; within {_count(len(self.runs), 'run')}: {_some(self.runs)}"
         if self.cells:

@@ -327,7 +327,7 @@ def test_half_finished(tmp_path):
         mini.write_scores_of(store, run, design, ["fd"])
         mini.write_samples(store, run)
         mini.write_failed(store, other, "killed: out of memory")
-        mini.write_run(store, third, dirty=True, torch="2.12.0")
+        mini.write_run(store, third, dirty=True, torch="2.12.0", code="b" * 16, earlier={"code": ["a" * 16]})
         (store.run(third.run_id).samples).mkdir(parents=True)
         (store.run(third.run_id).samples / f"{mini.LABELS[0]}.png").write_bytes(b"no picture")
 
@@ -336,7 +336,9 @@ def test_half_finished(tmp_path):
     assert said["status"]["line"] == "2 of 12 runs done, 1 failed, 9 missing"
     assert "killed: out of memory" in text and "Traceback (most recent call last)" in text
     assert "not run yet" in text and "the sample file cannot be read" in text and "no samples were kept" in text
-    assert {"dirty git tree", "mixed torch versions"} <= {badge["text"] for badge in said["badges"]}
+    badges = {badge["text"] for badge in said["badges"]}
+    assert {"dirty git tree", "mixed torch versions", "mixed code"} <= badges and "mixed devices" not in badges
+    assert f"different code: {'a' * 16} (1 run), {'b' * 16} (1 run); within 1 run: " in text
     assert {gone["reason"] for gone in said["failed_scores"]} == {"not computed yet"}
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bench import figures, outcomes, protocol, stats, table
 from bench.design import Cell, Design
-from bench.render.runs import run_rows, unlabelled
+from bench.render.runs import mixed_stamps, run_rows, unlabelled
 from bench.setting import resolved
 from bench.store import Store
 
@@ -34,6 +34,7 @@ def content(
 ) -> dict[str, Any]:
     """Say all that the report of a study says, JSON-able, the same whenever the results are the same."""
     runs = run_rows(design, store, frame)
+    mixed = mixed_stamps(design, store)
     metrics = _metrics(frame, summary, noise)
     cells = _cells(design, summary, metrics)
     study = design.study
@@ -48,7 +49,7 @@ def content(
             "command": command(design),
         },
         "status": _status(runs, design),
-        "badges": _badges(design, runs, cells, frame),
+        "badges": _badges(design, runs, cells, frame, mixed),
         "metrics": metrics,
         "cells": cells,
         "curves": _curves(frame, metrics),
@@ -58,6 +59,7 @@ def content(
         "exclusions": [{"name": gone.name, "why": gone.why, "rule": gone.rule} for gone in design.exclusions],
         "failed_scores": _failed_scores(frame),
         "runs": runs,
+        "mixed": mixed,
     }
 
 
@@ -105,7 +107,11 @@ def _plural(n: int, noun: str) -> str:
 
 
 def _badges(
-    design: Design, runs: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], frame: pd.DataFrame
+    design: Design,
+    runs: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+    frame: pd.DataFrame,
+    mixed: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
     study, n = design.study, len(design.study.seeds)
     said: list[tuple[str, str, str]] = []
@@ -128,15 +134,10 @@ def _badges(
     if any(run["dirty"] for run in runs):
         title = "Some runs were trained from a tree with changes that are in no commit."
         said.append(("caution", "dirty git tree", title))
-    for what, name in (
-        ("commit", "commits"),
-        ("torch", "torch versions"),
-        ("device", "devices"),
-        ("threads", "threads"),
-    ):
-        seen = sorted({str(run[what]) for run in runs if run[what] is not None})
-        if len(seen) > 1:
-            said.append(("caution", f"mixed {name}", f"Runs were trained with {', '.join(seen)}."))
+    commits = sorted({run["commit"] for run in runs if run["commit"] is not None})
+    if len(commits) > 1:
+        said.append(("caution", "mixed commits", f"Runs were trained with {', '.join(commits)}."))
+    said += [("caution", mixture["badge"], mixture["line"]) for mixture in mixed]
     if len({(cell["success"]["k"], cell["success"]["n"]) for cell in cells if cell["success"]["n"]}) > 1 and any(
         cell["diverged"] or cell["collapsed"] or cell["never_learned"] for cell in cells
     ):

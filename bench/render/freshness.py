@@ -86,7 +86,18 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
-    names = ["table", "effects", "contrasts", "stats", "report", "protocol", "outcomes", "traces", "probes/__init__"]
+    names = [
+        "table",
+        "effects",
+        "contrasts",
+        "stats",
+        "report",
+        "protocol",
+        "outcomes",
+        "traces",
+        "probes/__init__",
+        "provenance",
+    ]
     folders = [root / "figures", root / "render"]
     files = [root / f"{name}.py" for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]

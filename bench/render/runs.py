@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import figures
+from bench import figures, provenance
 from bench.design import Design, Run
 from bench.store import RunState, Store
 from bench.table import commit, in_order
@@ -38,6 +38,16 @@ def unlabelled(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"note": note, "runs": n} for note, n in sorted(notes.items())]
 
 
+def mixed_stamps(design: Design, store: Store) -> list[dict[str, Any]]:
+    """What should be the same in all runs and is not (`provenance.Mixture`), with the words for it, JSON-able."""
+    states = store.states([run.run_id for run in design.runs])
+    found = provenance.mixtures({run.run_id: run.cell.name for run in design.runs}, states, store)
+    return [
+        {**mixture._asdict(), "badge": provenance.COMPARED[mixture.what][0], "line": f"Runs were {mixture.line()}."}
+        for mixture in found
+    ]
+
+
 def _row(run: Run, store: Store) -> dict[str, Any]:
     folder = store.run(run.run_id)
     state = folder.state()
@@ -57,6 +67,7 @@ def _row(run: Run, store: Store) -> dict[str, Any]:
         "attempts": state.attempt,
         "commit": commit(state),
         "dirty": bool(trained.get("dirty")),
+        "code": trained.get("code"),
         "torch": trained.get("torch"),
         "device": trained.get("device"),
         "threads": trained.get("threads"),

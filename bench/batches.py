@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench import draws
+from bench import draws, ranks
 from bench.data import Part, indices_at, to_float
 from bench.labelled import labelled, pool_indices, unlabelled
 from bench.models.fastgan import LOGITS
@@ -23,7 +23,7 @@ from bench.setting import Setting
 
 
 class Batches:
-    """Draws the batch of each update.  By name:
+    """Draws the batch of each update, or a rank's share of it (`bench.ranks`).  By name, with B of the whole batch:
 
     real      reals [B, C, R, R] in [-1, 1]: positions B·index onwards of the seeded order, at the stage's size
     y         their labels, int64 [B]; of pairs, their inputs [B, C_in, R, R], mirrored and cropped as they are
@@ -65,7 +65,7 @@ class Batches:
 
     def draw(self, phase: Phase, index: int) -> dict[str, Tensor]:
         """Draw what update number `index` (from 0) of a phase needs."""
-        return {name: self._makers[name](phase, index) for name in phase.needs}
+        return {name: ranks.share(self._makers[name](phase, index)) for name in phase.needs}
 
     def _size(self, phase: Phase) -> int:
         g_batch = self.setting.train.g_batch

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bench import ranks
+
 
 def address(seed: int, *words: str | int) -> int:
     """Hash (seed, words...) to a 63-bit generator seed."""
@@ -53,7 +55,7 @@ class Chance:
     """Where the random layers of a net (dropout, noise) draw: an address that the loop moves on before each update.
 
     A layer draws at (seed, stream, its name, how often it has drawn since, step), so that a further random layer
-    moves no other's draws.
+    moves no other's draws.  Ranks that share a batch draw the whole batch's and take their share.
     """
 
     def __init__(self) -> None:
@@ -66,12 +68,17 @@ class Chance:
 
     def normal(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """Draw N(0, 1), float32, of `shape`, for the layer `name`."""
-        return normal(shape, self.seed, self._stream(name), self.step, device)
+        return ranks.share(normal(_whole(shape), self.seed, self._stream(name), self.step, device))
 
     def uniform(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """Draw U[0, 1), float32, of `shape`, for the layer `name`."""
-        return uniform(shape, self.seed, self._stream(name), self.step, device=device)
+        return ranks.share(uniform(_whole(shape), self.seed, self._stream(name), self.step, device=device))
 
     def _stream(self, name: str) -> str:
         self._drawn[name] += 1
         return f"{self.stream}/{name}/{self._drawn[name]}"
+
+
+def _whole(shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape of the whole batch of which one of `shape` is a rank's share."""
+    return (shape[0] * ranks.size(), *shape[1:])

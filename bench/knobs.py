@@ -133,7 +133,9 @@ class Train(Strict):
     precision: Precision = "fp32"
     """Arithmetic of the forward and backward passes."""
     world_size: Annotated[int, Field(ge=1)] = 1
-    """Ranks that share one batch."""
+    """Ranks (processes, each with a GPU where there are GPUs) that share one batch."""
+    sync_bn: bool = True
+    """Several ranks: batch norm's statistics are of the whole batch, as one rank has them; else of each rank's share."""
 
 
 class Setting(Strict):

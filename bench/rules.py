@@ -19,8 +19,15 @@ from bench.sizes import makes, smallest_map
 _GRADIENT = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
 
 
-def _rank_batch(setting: Setting) -> int:
-    return min(batches(setting)) // setting.train.world_size
+def _shared_batches(setting: Setting) -> list[int]:
+    """List the batches that ranks share: those of reals, and that of fakes in G's update."""
+    return [setting.train.batch, *batches(setting), setting.train.g_batch or setting.train.batch]
+
+
+def _norm_batch(setting: Setting) -> int:
+    """Return the smallest batch that batch norm's statistics are of."""
+    batch, train = min(batches(setting)), setting.train
+    return batch if train.sync_bn else batch // train.world_size
 
 
 def _input_norm(setting: Setting) -> str:
@@ -35,11 +42,10 @@ def _instance_on(setting: Setting, side: int) -> bool:
 def _groups_badly(setting: Setting) -> bool:
     if setting.mbstd == 0:
         return False
-    if _rank_batch(setting) == 1 or setting.mbstd == 1:
+    if min(batches(setting)) == 1 or setting.mbstd == 1:
         return True
     shown = [*batches(setting), setting.train.g_batch or setting.train.batch]
-    ranks = [batch // setting.train.world_size for batch in shown]
-    return setting.mbstd != "all" and any(setting.mbstd < batch and batch % setting.mbstd != 0 for batch in ranks)
+    return setting.mbstd != "all" and any(setting.mbstd < batch and batch % setting.mbstd != 0 for batch in shown)
 
 
 def _has_batch_norm(setting: Setting) -> bool:
@@ -150,15 +156,15 @@ RULES: tuple[Rule, ...] = (
     Rule(
         14,
         "warn",
-        "batch norm with a batch of one image on a rank",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and not _one_pixel(s),
+        "batch norm with a batch of one image (on a rank, without train.sync_bn)",
+        lambda s: _norm_batch(s) == 1 and _has_batch_norm(s) and not _one_pixel(s),
         "batch norm of one image is instance norm",
     ),
     Rule(
         14,
         "deny",
-        "batch norm with a batch of one image on a rank, where a map is one pixel",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and _one_pixel(s),
+        "batch norm with a batch of one image (on a rank, without train.sync_bn), where a map is one pixel",
+        lambda s: _norm_batch(s) == 1 and _has_batch_norm(s) and _one_pixel(s),
         "batch norm of one value is zero",
     ),
     Rule(
@@ -187,7 +193,7 @@ RULES: tuple[Rule, ...] = (
         "deny",
         "mbstd with groups that do not divide the batch, or are of one image",
         _groups_badly,
-        "minibatch standard deviation needs groups of two images or more that divide a rank's batch",
+        "minibatch standard deviation needs groups of two images or more that divide the batch",
     ),
     Rule(
         17,
@@ -206,16 +212,23 @@ RULES: tuple[Rule, ...] = (
     Rule(
         26,
         "deny",
-        "a train.world_size that does not divide train.batch",
-        lambda s: s.train.batch % s.train.world_size != 0,
+        "a train.world_size that does not divide train.batch, a batch of growth_batches, or train.g_batch",
+        lambda s: any(batch % s.train.world_size != 0 for batch in _shared_batches(s)),
         "ranks share a batch in equal parts",
     ),
     Rule(
-        28,
-        "deny",
-        "a train.world_size above 1",
-        lambda s: s.train.world_size > 1,
-        "several ranks are not supported yet",
+        60,
+        "warn",
+        "a train.world_size above 1 with a norm, loss or network of one's own",
+        lambda s: s.train.world_size > 1 and any(":" in name for name in (s.g_norm, s.d_norm, s.loss, s.network)),
+        "it is given a rank's share of the batch: what reads the batch must go through bench.ranks (mean, gather)",
+    ),
+    Rule(
+        59,
+        "warn",
+        "train.sync_bn: false with train.world_size: 1, or without batch norm",
+        lambda s: not s.train.sync_bn and (s.train.world_size == 1 or not _has_batch_norm(s)),
+        "there are no statistics of several ranks, so the cell is the one without it",
     ),
     Rule(
         27,
@@ -277,8 +290,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         42,
         "deny",
-        "mbdiscrimination with a batch of one image on a rank",
-        lambda s: s.mbdiscrimination > 0 and _rank_batch(s) == 1,
+        "mbdiscrimination with a batch of one image",
+        lambda s: s.mbdiscrimination > 0 and min(batches(s)) == 1,
         "minibatch discrimination compares an image with the others of its batch",
     ),
     Rule(
@@ -358,7 +371,7 @@ RULES: tuple[Rule, ...] = (
         54,
         "warn",
         "batch norm trained on one image, sampled with sample_stats: running",
-        lambda s: _rank_batch(s) == 1 and _has_batch_norm(s) and s.sample_stats == "running",
+        lambda s: _norm_batch(s) == 1 and _has_batch_norm(s) and s.sample_stats == "running",
         "G learns with the statistics of each image alone and is sampled with others; pix2pix keeps `batch`",
     ),
     *PLACES,

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bench import ranks
 from bench.batches import Batches
 from bench.data import Part
 from bench.models import build, set_chance, set_stage
@@ -79,8 +80,13 @@ def train(
     device: torch.device | str = "cpu",
     probes: Probes | None = None,
 ) -> Outcome:
-    """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing."""
+    """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing.
+
+    On several ranks each calls it, rank 0 alone with a keeper of files and with probes.
+    """
     seed, knobs = setting.seed, setting.train
+    if ranks.joined() != knobs.world_size:
+        raise ValueError(f"train.world_size is {knobs.world_size}, and {ranks.joined()} ranks have come")
 
     # Networks and optimizers.
     G, D = build(setting)
@@ -99,7 +105,7 @@ def train(
     # Resume.
     step, seconds_before = 0, 0.0
     sums = Sums(device)
-    checkpoint = keeper.load_checkpoint()
+    checkpoint = ranks.from_rank_0(keeper.load_checkpoint())
     if checkpoint is not None:
         step, seconds_before = checkpoint["step"], checkpoint["seconds"]
         for name, net in {"G": G, "D": D, "G_ema": G_ema}.items():
@@ -115,7 +121,6 @@ def train(
 
     def update(phase: Phase, index: int) -> None:
         """Minimise a phase's loss by one step of its optimizer: its update number `index`."""
-        batch = batches.draw(phase, index)
         for net in trained.values():
             set_chance(net, seed, phase.stream or phase.name, index)
         for name, parameters in learned.items():
@@ -123,11 +128,13 @@ def train(
                 parameter.requires_grad_(name == phase.trains)
         if phase.before is not None:
             phase.before(nets)
-        loss, logs = phase.loss(nets, batch)
-        optimizers[phase.name].zero_grad(set_to_none=True)
-        loss.backward()
+        with ranks.sharing():
+            loss, logs = phase.loss(nets, batches.draw(phase, index))
+            optimizers[phase.name].zero_grad(set_to_none=True)
+            loss.backward()
+        total, logs = ranks.average(learned[phase.trains], loss.detach(), logs)
         optimizers[phase.name].step()
-        sums.add(step, phase.name, loss.detach(), logs)
+        sums.add(step, phase.name, total, logs)
 
     def state() -> dict[str, Any]:
         return {
@@ -161,6 +168,7 @@ def train(
             for repeat in range(phase.times(step)):
                 update(phase, first_update[phase.trains] + repeat)
         step += 1
+        ranks.follow_rank_0(G, D)
 
         # Moving average of G.
         if setting.ema:
@@ -168,8 +176,8 @@ def train(
 
         # Read back: losses, and whether all is finite.
         nimg = nimg_after(setting, step)
-        logging, stopping = step % schedule.log_every == 0, keeper.stop_asked()
-        keeping, saving = step in schedule.snapshots, stopping or keeper.checkpoint_due()
+        logging, keeping = step % schedule.log_every == 0, step in schedule.snapshots
+        stopping, due = ranks.agreed(keeper.stop_asked(), keeper.checkpoint_due())
         if logging or keeping:
             trouble = sums.divergence(step, G=G, D=D)
             if trouble is not None:
@@ -187,7 +195,7 @@ def train(
             keeper.probe(probes.row(step, G, D))
         if keeping:
             keeper.snapshot(schedule.snapshots[step], to_keep(setting, G_ema, D))
-        if saving and step < schedule.steps:
+        if (stopping or due) and step < schedule.steps:
             keeper.save_checkpoint(step, state())
         if stopping and step < schedule.steps:
             return outcome("stopped", "asked to stop")

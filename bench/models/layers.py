@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench import ranks
 from bench.models.chance import Dropout, Noise
 from bench.models.conditions import Judge
 from bench.models.style import normalized_z, style_of
@@ -33,7 +34,7 @@ class MinibatchStd(nn.Module):
     """Append one map: the standard deviation over a group of samples, averaged over C, H, W.
 
     Karras et al. 2018, section 3.  With B samples and groups of `group`, sample n belongs to group n mod M,
-    M = B / group; `all`, or a group larger than the batch: the batch is one group.
+    M = B / group; `all`, or a group larger than the batch: the batch is one group.  B is all ranks'.
     Raises ValueError for a batch that groups do not divide.
     """
 
@@ -42,13 +43,15 @@ class MinibatchStd(nn.Module):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
+        whole = ranks.gather(x)
+        batch, _, height, width = whole.shape
         group = batch if self.group == "all" else min(self.group, batch)
         if batch % group:
             raise ValueError(f"mbstd: a batch of {batch} does not divide into groups of {group}")
-        grouped = x.unflatten(0, (group, batch // group))
+        grouped = whole.unflatten(0, (group, batch // group))
         std = (grouped.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-        return torch.cat([x, std.repeat(group).view(batch, 1, 1, 1).expand(-1, 1, height, width)], dim=1)
+        maps = ranks.share(std.repeat(group)).view(-1, 1, 1, 1).expand(-1, 1, height, width)
+        return torch.cat([x, maps], dim=1)
 
 
 def pooled_to(x: Tensor, side: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench import ranks
+
 DISTANCES = 5
 """Dimensions of each kernel's space (Salimans et al. 2016, released code)."""
 
@@ -15,7 +17,8 @@ class MinibatchDiscrimination(nn.Module):
     o_k(x_i) = sum over j ≠ i of exp(-|M_ik - M_jk|_1), M_i = T f(x_i) in K spaces of 5 dimensions; Salimans et al.
     2016, section 3.2.  f is the map, flattened; each o_k becomes a constant map.  As in the released code a sample is
     not compared with itself (in the paper it is, which adds 1).  The code also normalizes T, scales it by a first batch
-    and adds a bias to o; here T is a plain dense layer, whose spread at the start gives M that of f.
+    and adds a bias to o; here T is a plain dense layer, whose spread at the start gives M that of f.  Ranks that share
+    a batch compare with all of it.
     """
 
     def __init__(self, features: int, kernels: int) -> None:
@@ -31,7 +34,7 @@ class MinibatchDiscrimination(nn.Module):
     def closeness(self, x: Tensor) -> Tensor:
         """o of [B, C, H, W], as [B, kernels]."""
         spaces = self.kernels(x.flatten(1)).unflatten(1, (self.count, DISTANCES))
-        apart = (spaces[:, None] - spaces[None]).abs().sum(dim=3)
+        apart = (spaces[:, None] - ranks.gather(spaces)[None]).abs().sum(dim=3)
         return (-apart).exp().sum(dim=1) - 1
 
 

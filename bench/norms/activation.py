@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench import draws
+from bench import draws, ranks
 from bench.norms.own import NormError, OwnNorm
 from bench.setting import Setting
 
@@ -32,6 +32,40 @@ class InstanceNorm(nn.Module):
         if self.weight is None or self.bias is None:
             return _instance_norm(x, x.new_ones(1, x.shape[1]), x.new_zeros(1, x.shape[1]))
         return _instance_norm(x, self.weight[None], self.bias[None])
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch norm with the statistics of the whole batch that ranks share, in training; alone it is plain batch norm.
+
+    `torch.nn.SyncBatchNorm` is of CUDA alone, and has no second derivative.  Each rank's mean and variance are joined,
+    and not its mean of squares, which loses all digits where the mean is large.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or ranks.size() == 1:
+            return super().forward(x)
+        means, variances = ranks.gather(torch.stack(_moments(x))[None]).unbind(1)
+        mean = means.mean(dim=0)
+        variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+        self._remember(mean.detach(), variance.detach(), x.numel() // x.shape[1] * len(means))
+        gain = torch.rsqrt(variance + self.eps)
+        gain = gain if self.weight is None else gain * self.weight
+        shift = -mean * gain if self.bias is None else self.bias - mean * gain
+        return torch.addcmul(shift[:, None, None], x, gain[:, None, None])
+
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        share = 0.1 if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * (count / (count - 1)), share)  # torch keeps the unbiased one
+        self.num_batches_tracked += 1
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, [C]."""
+    mean = x.mean(dim=(0, 2, 3))
+    return mean, (x - mean[:, None, None]).square().mean(dim=(0, 2, 3))
 
 
 class ImageStyle(nn.Module):
@@ -84,9 +118,11 @@ class SelfModulatedBatchNorm(nn.Module):
         image_side: int | None = None,
         eps: float = EPS,
         momentum: float = 0.1,
+        synced: bool = False,
     ) -> None:
         super().__init__()
-        self.statistics = nn.BatchNorm2d(channels, eps=eps, momentum=momentum, affine=False)
+        kind = SyncedBatchNorm if synced else nn.BatchNorm2d
+        self.statistics = kind(channels, eps=eps, momentum=momentum, affine=False)
         self.affine = _affine(channels, z_dim, image_side)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
@@ -103,9 +139,12 @@ class ConditionalBatchNorm(nn.Module):
 
     wants_y = True
 
-    def __init__(self, channels: int, classes: int, *, eps: float = EPS, momentum: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, classes: int, *, eps: float = EPS, momentum: float = 0.1, synced: bool = False
+    ) -> None:
         super().__init__()
-        self.statistics = nn.BatchNorm2d(channels, eps=eps, momentum=momentum, affine=False)
+        kind = SyncedBatchNorm if synced else nn.BatchNorm2d
+        self.statistics = kind(channels, eps=eps, momentum=momentum, affine=False)
         self.weight = nn.Parameter(torch.ones(classes, channels))
         self.bias = nn.Parameter(torch.zeros(classes, channels))
 
@@ -151,16 +190,21 @@ class Place(NamedTuple):
     """Of batch norm's running statistics, as torch counts it."""
     image_side: int | None = None
     """Side of the map, where the style is a style image's."""
+    synced: bool = False
+    """Whether batch norm's statistics are those of all ranks."""
 
 
 def _batch_norm(place: Place) -> nn.Module:
-    return nn.BatchNorm2d(place.channels, eps=place.eps, momentum=place.momentum, affine=place.affine)
+    kind = SyncedBatchNorm if place.synced else nn.BatchNorm2d
+    return kind(place.channels, eps=place.eps, momentum=place.momentum, affine=place.affine)
 
 
 def _conditional(place: Place) -> nn.Module:
     if place.classes is None:
         raise NormError("cbn reads the classes of images, which are not filled in (data.classes)")
-    return ConditionalBatchNorm(place.channels, place.classes, eps=place.eps, momentum=place.momentum)
+    return ConditionalBatchNorm(
+        place.channels, place.classes, eps=place.eps, momentum=place.momentum, synced=place.synced
+    )
 
 
 STATIC: dict[str, Callable[[Place], nn.Module]] = {
@@ -177,7 +221,12 @@ G_NORMS: dict[str, Callable[[Place], nn.Module]] = {
     **STATIC,
     "adain": lambda place: AdaIN(place.channels, place.z_dim or 0, image_side=place.image_side),
     "selfmod_bn": lambda place: SelfModulatedBatchNorm(
-        place.channels, place.z_dim or 0, image_side=place.image_side, eps=place.eps, momentum=place.momentum
+        place.channels,
+        place.z_dim or 0,
+        image_side=place.image_side,
+        eps=place.eps,
+        momentum=place.momentum,
+        synced=place.synced,
     ),
     "cbn": _conditional,
 }
@@ -197,11 +246,12 @@ def activation_norm(
     eps: float = EPS,
     momentum: float = 0.1,
     image_style: bool = False,
+    synced: bool = False,
 ) -> nn.Module:
     """Make the norm `name` for maps [B, channels, size, size]; `z_dim` is None in D.
 
     `seed` is used by a norm of the user's own alone; the others get their weights from `models.build`.  `affine`,
-    `eps` and `momentum` as in `Place`.  `image_style`: AdaIN and self-modulation read a style image.
+    `eps`, `momentum` and `synced` as in `Place`.  `image_style`: AdaIN and self-modulation read a style image.
     Raises NormError for a norm that cannot be made, and for instance statistics of a single pixel.
     """
     if name in ("in", "adain") and size == 1:
@@ -211,7 +261,7 @@ def activation_norm(
     norms = STATIC if z_dim is None else G_NORMS
     if name not in norms:
         raise NormError(f"{name} is no norm of {'D' if z_dim is None else 'G'}")
-    return norms[name](Place(channels, z_dim, classes, affine, eps, momentum, size if image_style else None))
+    return norms[name](Place(channels, z_dim, classes, affine, eps, momentum, size if image_style else None, synced))
 
 
 def norm_at(setting: Setting, path: str, name: str, channels: int, size: int) -> nn.Module:
@@ -231,6 +281,7 @@ def norm_at(setting: Setting, path: str, name: str, channels: int, size: int) ->
         eps=setting.bn_eps,
         momentum=setting.bn_momentum,
         image_style=in_g and setting.style_source == "image",
+        synced=setting.train.sync_bn and setting.train.world_size > 1,
     )
 
 

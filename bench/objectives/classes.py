@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import ranks
 from bench.models.conditions import Judge, Seen
 from bench.objectives.losses import LOSSES
 from bench.objectives.penalties import call
@@ -85,8 +86,8 @@ def matching_features(phases: list[Phase], reals: str) -> list[Phase]:
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
         y, y_fake, D = batch.get("y"), batch.get("y_fake"), judge(nets.D)
         with torch.no_grad():
-            wanted = D.see(batch[reals], y).features.mean(dim=0)
-        made = D.see(call(nets.G, batch["z"], y_fake), y_fake).features.mean(dim=0)
+            wanted = ranks.mean(D.see(batch[reals], y).features.mean(dim=0))
+        made = ranks.mean(D.see(call(nets.G, batch["z"], y_fake), y_fake).features.mean(dim=0))
         total = (made - wanted).square().mean()
         return total, {"loss_G": total.detach()}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench import own_modules
+from bench import own_modules, ranks
 from bench.own_modules import OwnModuleError
 
 
@@ -78,7 +78,7 @@ def g_relativistic(f: Tensor, r: Tensor | None) -> Tensor:
 
 def d_relativistic_average(r: Tensor, f: Tensor) -> Tensor:
     """-E log sigma(r - E f) - E log(1 - sigma(f - E r)) (Jolicoeur-Martineau 2019, RaSGAN; its code takes half)."""
-    return F.softplus(f.mean() - r).mean() + F.softplus(f - r.mean()).mean()
+    return F.softplus(ranks.mean(f.mean()) - r).mean() + F.softplus(f - ranks.mean(r.mean())).mean()
 
 
 def g_relativistic_average(f: Tensor, r: Tensor | None) -> Tensor:

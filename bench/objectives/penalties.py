@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench import ranks
 from bench.objectives.phase import Batch, Images
 from bench.setting import Setting
 
@@ -62,7 +63,7 @@ def dragan_penalty(D: nn.Module, real: Tensor, noise: Tensor, y: Tensor | None =
     noise U(0, 1) [B, C, R, R] and the standard deviation of the whole batch, as in the released code; the paper's
     noise is normal.  At x itself, as in the paper, where the code takes a point between real and x.
     """
-    return gradient_norm_penalty(D, real + 0.5 * real.std(correction=0) * noise, y, target)
+    return gradient_norm_penalty(D, real + 0.5 * ranks.gather(real).std(correction=0) * noise, y, target)
 
 
 def r1_penalty(real: Tensor, logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import ranks
 from bench.models.fastgan import quadrant
 from bench.setting import Setting
 
@@ -39,7 +40,7 @@ def reconstruction(setting: Setting) -> Rebuild | None:
         for name, made in rebuilt.items():
             aim = F.interpolate(target.get(name, real.detach()), size=made.shape[2:], mode="nearest")
             total = total + distance(made, aim).sum()
-        return logits, total
+        return logits, total * ranks.size()  # a sum over the whole batch, of which gradients are averaged over ranks
 
     return rebuild
 

@@ -15,6 +15,7 @@ from bench.outcomes import Collapse
 from bench.probes import ProbeName
 from bench.protocol import METRICS, Evaluate
 from bench.recipes import RECIPES
+from bench.resources import Resources
 from bench.setting import DEFAULTS, Data, PositiveFloat, PositiveInt, Setting, Strict, Train
 
 MAX_SEEDS = 10_000
@@ -156,48 +157,6 @@ Claim = Difference | Equivalence | Interaction | Order | Threshold | Correlation
 
 # ---------------------------------------------------------------------------------------------------------
 # The rest of the file.
-
-
-class Slurm(Strict):
-    """What sbatch is asked for; unset keys are the site's."""
-
-    partition: Words | None = None
-    account: Words | None = None
-    qos: Words | None = None
-    constraint: Words | None = None
-    reservation: Words | None = None
-    gpu_type: Words | None = None
-    """As in `--gres=gpu:TYPE:1`."""
-    exclude: Words | None = None
-    """Nodes to stay away from, in Slurm's notation."""
-    setup: tuple[Words, ...] = ()
-    """Shell lines before the work begins."""
-    flags: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Further sbatch options by their long name."""
-
-
-class Resources(Strict):
-    """What one run needs; never part of its identity."""
-
-    gpus: Annotated[int, Field(ge=0, le=1)] | None = None
-    """GPUs of one run; unset: one where there is one, else none."""
-    cpus: PositiveInt = 1
-    """CPU cores of one run."""
-    cpu_threads: PositiveInt = 1
-    """Threads of one run's arithmetic, the same under every executor: the results' last bits depend on it."""
-    memory_gb: PositiveFloat | None = None
-    """Memory of one run, in GB."""
-    hours: PositiveFloat | None = None
-    """Time limit of one job, in hours; a run that needs longer goes on in the next job."""
-    runs_per_gpu: PositiveInt = 1
-    """Runs that share one GPU."""
-    parallel: PositiveInt | None = None
-    """Runs side by side at most."""
-    retries: Annotated[int, Field(ge=0)] = 1
-    """Further attempts at a run that failed."""
-    checkpoint_minutes: PositiveFloat = 2.0
-    """Wall-clock time between two checkpoints of a run."""
-    slurm: Slurm | None = None
 
 
 class Combination(Strict):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bench.launch.submission import Submission, SubmissionFolder, TaskResources, covered, folders, new_id
+from bench.launch.submission import Submission, SubmissionFolder, TaskResources, comment, covered, folders, new_id
 from bench.store import RunState, Store, StoreError, write_json
 
 
@@ -89,9 +89,9 @@ def test_live_jobs_cover_the_runs_of_their_tasks(store):
     """Chunk 1 begins at task 2; a task that has ended covers nothing."""
     _, submission = submit(store, ["a", "b", "cd", "ef"], ((0, 2), (2, 2)))
     live = Answers(
-        Job("7_1", comment=submission.chunk_comment(0)),
-        Job("8_0", "RUNNING", "None", comment=submission.chunk_comment(1)),
-        Job("8_1", "COMPLETED", comment=submission.chunk_comment(1)),
+        Job("7_1", comment=comment(submission.id, 0)),
+        Job("8_0", "RUNNING", "None", comment=comment(submission.id, 1)),
+        Job("8_1", "COMPLETED", comment=comment(submission.id, 1)),
     )
     found = covered(store, "test", live, MISSING)
     assert {run: (queued.job, queued.state, queued.reason) for run, queued in found.items()} == {
@@ -108,22 +108,22 @@ def test_a_job_id_that_was_given_anew_covers_nothing(store):
     assert covered(store, "test", Answers(Job("7_0", "RUNNING", comment="of somebody else")), MISSING) == {}
 
 
-@pytest.mark.parametrize("comment", ["bench:../../../x:0", "bench::0", "bench:" + "A" * 26 + ":0", "bench:" + "A" * 26])
-def test_comments_that_name_no_submission_cover_nothing(store, comment):
+@pytest.mark.parametrize("said", ["bench:../../../x:0", "bench::0", "bench:" + "A" * 26 + ":0", "bench:" + "A" * 26])
+def test_comments_that_name_no_submission_cover_nothing(store, said):
     submit(store, ["a"])
-    assert covered(store, "test", Answers(Job("7_0", comment=comment)), MISSING) == {}
+    assert covered(store, "test", Answers(Job("7_0", comment=said)), MISSING) == {}
 
 
 def test_a_report_and_tasks_beyond_the_array_cover_nothing(store):
     _, submission = submit(store, ["a"])
-    jobs = [Job("7", comment=submission.chunk_comment("report"))]
-    jobs += [Job("8_1", comment=submission.chunk_comment(0)), Job("9_0", comment=submission.chunk_comment(1))]
+    jobs = [Job("7", comment=comment(submission.id, "report"))]
+    jobs += [Job("8_1", comment=comment(submission.id, 0)), Job("9_0", comment=comment(submission.id, 1))]
     assert covered(store, "test", Answers(*jobs), MISSING) == {}
 
 
 def test_cancelled_runs_are_covered_no_longer(store):
     folder, submission = submit(store, ["ab", "c"])
-    live = Answers(*(Job(f"7_{n}", comment=submission.chunk_comment(0)) for n in range(2)))
+    live = Answers(*(Job(f"7_{n}", comment=comment(submission.id, 0)) for n in range(2)))
     folder.cancel(frozenset("a"))
     assert set(covered(store, "test", live, MISSING)) == {"b", "c"}
     folder.cancel(frozenset("c"))
@@ -148,7 +148,7 @@ def test_a_run_that_ended_in_this_very_job_is_covered_while_it_will_try_again(st
     write_json(attempt / "owner.json", {"host": "elsewhere", "job": {"id": job, "restarts": 0}})
     if ended:
         write_json(attempt / "ended.json", ended)
-    live = Answers(Job("7_0", "RUNNING", comment=submission.chunk_comment(0)))
+    live = Answers(Job("7_0", "RUNNING", comment=comment(submission.id, 0)))
     assert ("a" in covered(store, "test", live, {"a": RunState("failed", 1)})) == is_covered
 
 
@@ -156,12 +156,12 @@ def test_stages_cover_what_they_do(store):
     trained = RunState("done", 0, None, {"status": "done"})
     for stage, covers in {"all": "ab", "train": "a", "score": "b"}.items():
         _, submission = submit(store, ["ab"], stage=stage)
-        live = Answers(Job("7_0", comment=submission.chunk_comment(0)))
+        live = Answers(Job("7_0", comment=comment(submission.id, 0)))
         assert set(covered(store, "test", live, {"a": RunState("missing"), "b": trained})) == set(covers)
 
 
 def test_a_running_job_is_named_before_a_pending_one(store):
     _, early = submit(store, ["a"])
     _, late = submit(store, ["a"])
-    jobs = [Job("7_0", comment=early.chunk_comment(0)), Job("8_0", "RUNNING", comment=late.chunk_comment(0))]
+    jobs = [Job("7_0", comment=comment(early.id, 0)), Job("8_0", "RUNNING", comment=comment(late.id, 0))]
     assert covered(store, "test", Answers(*jobs), MISSING)["a"].job == "8_0"

@@ -11,6 +11,7 @@ of live jobs alone, so a driver that died before it noted a job, or job ids that
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import time
@@ -36,6 +37,11 @@ def new_id() -> str:
     """A ULID: sorts by the time that it was made."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def comment(submission: str, chunk: int | str) -> str:
+    """The comment of the job of one chunk, or of the report."""
+    return f"bench:{submission}:{chunk}"
 
 
 class TaskResources(Strict):
@@ -73,15 +79,6 @@ class Submission(Strict):
     resources: TaskResources
     command: tuple[str, ...] = ()
     """The command that submitted it."""
-
-    @property
-    def comment(self) -> str:
-        """What its jobs' comments begin with."""
-        return f"bench:{self.id}"
-
-    def chunk_comment(self, chunk: int | str) -> str:
-        """The comment of one chunk's job."""
-        return f"{self.comment}:{chunk}"
 
 
 class Queued(NamedTuple):
@@ -231,8 +228,9 @@ def covers(
     for claim in live_jobs(scheduler):
         if claim.submission not in read:
             place = SubmissionFolder(store.study(study) / "submissions" / claim.submission)
-            there = (place.path / "submission.json").exists()
-            read[claim.submission] = (place.read(), place.cancelled()) if there else None
+            read[claim.submission] = None  # of another study, or damaged
+            with contextlib.suppress(StoreError):
+                read[claim.submission] = (place.read(), place.cancelled())
         if (found := read[claim.submission]) is None or not claim.chunk.isdecimal():
             continue
         submission, cancelled = found

@@ -8,7 +8,6 @@ command, and a run interrupted anywhere is taken up by launching it again.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import traceback
@@ -21,29 +20,38 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench import data, datasets, draws, evaluate, norms, own_modules, provenance, sample, snapshot
-from bench.keeper import Heartbeat, RunKeeper, Stop, newest_checkpoints
+from bench import data, datasets, evaluate, norms, oom, own_modules, provenance, sample, snapshot
+from bench.heartbeat import Heartbeat
+from bench.keeper import RunKeeper, newest_checkpoints
 from bench.metrics import paired
 from bench.metrics.failure import MetricError
-from bench.models import build
-from bench.models.own import check_own_network
-from bench.objectives.losses import check_own_loss
-from bench.orders import Orders
+from bench.orders import STAGES, Orders, Stage
+from bench.preparation import PARTS, larger, prepare, prepare_torch
 from bench.probes.watch import Probes
 from bench.protocol import METRICS, Evaluate, Request
 from bench.schedule import Schedule, schedule
-from bench.setting import Data, Setting, run_id
-from bench.store import RunFolder, Store, StoreError, now, publish, publish_json, read_json, write_json
+from bench.setting import Setting
+from bench.stop import Stop
+from bench.store import RunFolder, Store, StoreError, WriteError, now, publish_json, read_json, write_json
 from bench.train import Outcome, train
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError, MetricError, own_modules.OwnModuleError)
 
 
-def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = None) -> int:
+def run(
+    folder: RunFolder,
+    orders: Orders,
+    *,
+    stop: Stop,
+    attempt: int | None = None,
+    stage: Stage = "all",
+    gpu_share: float = 1.0,
+) -> int:
     """Bring one run to its outcome and its scores; return the exit code.
 
-    `attempt`: the attempt that the supervisor has claimed for this process; None: claim one here.
+    `attempt`: the attempt that the supervisor has claimed for this process; None: claim one here.  `stage`: only
+    train it, or only score it.  `gpu_share`: how much of the GPU's memory is this run's.
     """
     try:
         setting = folder.setting()
@@ -57,34 +65,32 @@ def run(folder: RunFolder, orders: Orders, *, stop: Stop, attempt: int | None = 
         if attempt is None:
             print(f"run {folder.path.name}: another process is at it", flush=True)
             return STOPPED
-    else:
-        folder.adopt(attempt)
-    code, reason = FAILED, ""
+    code, reason, starved = FAILED, "", False
     try:
-        with Heartbeat(folder.attempt(attempt)) as heartbeat:
-            code, reason = _train_and_score(folder, setting, orders, attempt, stop, heartbeat)
+        folder.adopt(attempt)
+        with Heartbeat(folder.attempt(attempt), stop) as heartbeat:
+            device = prepare_torch(setting, orders, gpu_share)
+            setting = orders.placed(setting)
+            made_by = provenance.record(folder.attempt(attempt), device)
+            dataset = data.load(setting.data, orders.data_root, Store(folder.path.parent.parent).cache)
+            work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, made_by)
+            code, reason = work.do(stage)
+    except WriteError as error:  # the machine's fault: there may be room when it is tried again
+        reason = str(error)
+        print(error, file=sys.stderr)
     except BAD_INPUTS as error:
         code, reason = BAD_INPUT, str(error)
         print(error, file=sys.stderr)
     except (Exception, SystemExit) as error:  # a module of the user's own may try to leave
         reason = f"{type(error).__name__}: {error}"
+        starved = oom.told(reason)
         traceback.print_exc()
     try:
-        folder.end(attempt, code, reason)
+        if folder.attempt(attempt).is_dir():  # else results were moved: no second tree where they were
+            folder.end(attempt, code, reason, oom=starved)
     except StoreError as error:
         print(error, file=sys.stderr)
     return code
-
-
-def _train_and_score(
-    folder: RunFolder, setting: Setting, orders: Orders, attempt: int, stop: Stop, heartbeat: Heartbeat
-) -> tuple[int, str]:
-    device = prepare_torch(setting, orders)
-    setting = with_folder(setting, orders)
-    made_by = provenance.record(folder.attempt(attempt), device)
-    dataset = data.load(setting.data, orders.data_root, Store(folder.path.parent.parent).cache)
-    work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, made_by)
-    return work.do()
 
 
 @dataclass
@@ -103,19 +109,21 @@ class Work:
     notes: list[str] = field(default_factory=list)
     """What the supervisor should say of an attempt that ended well."""
 
-    def do(self) -> tuple[int, str]:
+    def do(self, stage: Stage = "all") -> tuple[int, str]:
         """Train what is not trained, score what is not scored; return the exit code and what to say."""
         for path in self.folder.half_written():
             self.notes.append(f"{path.name} was half-written and is made again")
             if path == self.folder.trained:
                 self.folder.set_aside(path)
         if self.folder.state().trained is None:
+            if stage == "score":
+                return STOPPED, "nothing to score: it is not trained yet"
             check_sources(self.setting)
             if self.train().status == "stopped":
-                return STOPPED, self.stop.reason or "asked to stop"
+                return STOPPED, "; ".join([self.stop.reason or "asked to stop", *self.notes])
         for path in newest_checkpoints(self.folder):
             path.unlink(missing_ok=True)
-        if not self.score():
+        if stage != "train" and not self.score():
             return STOPPED, self.stop.reason or "asked to stop"
         return OK, "; ".join(self.notes)
 
@@ -246,84 +254,6 @@ def check_sources(setting: Setting) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What many runs need once.
-
-
-def prepare(orders: Orders, settings: Sequence[Setting], study: Path) -> None:
-    """Do before any run starts what would fail or be made many times: data, own modules, reference statistics.
-
-    Raises DataError, NormError, OwnModuleError or MetricError with the place and the remedy.
-    """
-    prepare_torch(settings[0], orders)
-    check_own(settings)
-    for setting in {with_folder(setting, orders).data: with_folder(setting, orders) for setting in settings}.values():
-        prepare_data(orders, setting, study)
-
-
-def check_own(settings: Sequence[Setting]) -> None:
-    """Try each norm, loss and network of the user's own.  Raises NormError or OwnModuleError."""
-    in_g = {(s.g_norm, s.z_dim, s.data.classes) for s in settings}
-    in_d = {(s.d_norm, None, s.data.classes) for s in settings}
-    for name, z_dim, classes in sorted(in_g | in_d, key=str):
-        if ":" in name:
-            norms.check_own(name, z_dim, classes)
-    for name in sorted({s.loss for s in settings if ":" in s.loss}):
-        check_own_loss(name)
-    whole = [s.model_copy(update={"seed": 0}) for s in settings if ":" in s.network]
-    for setting in {run_id(setting): setting for setting in whole}.values():
-        check_own_network(*build(setting), setting)
-
-
-def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
-    """Decode one set, draw a sheet of its reals, make its reference statistics."""
-    cache = study.parent.parent / "cache"
-    dataset = data.load(setting.data, orders.data_root, cache)
-    for file, reason in dataset.unreadable[:20]:
-        print(f"not readable, left out: {file}: {reason}", file=sys.stderr)
-    if len(dataset.unreadable) > 20:
-        print(f"… and {len(dataset.unreadable) - 20} more", file=sys.stderr)
-    if setting.data.jitter:
-        data.load(larger(setting.data), orders.data_root, cache)
-    images = dataset.part("train").images
-    reals = images[draws.permutation(len(images), sample.SHEET_SEED, "sheet_reals", 0)]
-    if (pairs := sample.sheet_pairs(dataset)) is not None:
-        reals = pairs.images
-        publish(study / "inputs.png", sample.sheet(pairs.inputs))
-    publish(study / "reals.png", sample.sheet(reals))
-    evaluate.prepare(setting.data, orders.evaluate, orders.metrics, root=orders.data_root, cache=cache)
-
-
-def larger(data: Data) -> Data:
-    """Return the set out of which `data.jitter` crops."""
-    return data.model_copy(update={"size": data.size + data.jitter, "jitter": 0})
-
-
-def prepare_torch(setting: Setting, orders: Orders) -> torch.device:
-    """Set threads, determinism and device for this process."""
-    torch.set_num_threads(orders.cpu_threads)
-    # fp32 means fp32: convolutions on CUDA would use TF32 otherwise.
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    cuda = torch.cuda.is_available()
-    # Our CPU kernels repeat bit for bit at equal thread counts; asking for it here costs 1.6 s of imports.
-    if setting.deterministic and cuda:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    return torch.device("cuda" if cuda else "cpu")
-
-
-def with_folder(setting: Setting, orders: Orders) -> Setting:
-    """Say where the images of `data: {folder: ...}` lie on this machine; that is no part of the run."""
-    if setting.data.name != "folder":
-        return setting
-    mark = setting.data.fingerprint
-    paths = {"folder": orders.folders.get(mark), "input_folder": orders.input_folders.get(mark)}
-    where: Data = setting.data.model_copy(update=paths)
-    return setting.model_copy(update={"data": where})
-
-
-# ---------------------------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -332,7 +262,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, nargs="+", help="a run's folder, results/runs/<run_id>")
     parser.add_argument("--orders", type=Path, required=True, help="results/studies/<study>/orders.json")
     parser.add_argument("--attempt", type=int, help="the attempt that the supervisor has claimed")
+    parser.add_argument("--stage", choices=STAGES, default="all", help="only train it, or only score it")
+    parser.add_argument("--gpu-share", type=float, default=1.0, metavar="X", help="its part of the GPU's memory")
     parser.add_argument("--prepare", type=Path, metavar="STUDY_DIR", help="only make what these runs need")
+    parser.add_argument("--part", choices=PARTS, default="all", help="of the preparation: the driver's, or a task's")
     parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")
     given = parser.parse_args(arguments)
     stop = Stop()
@@ -343,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
         orders = Orders.read(given.orders)
         if given.prepare:
             started = time.monotonic()
-            prepare(orders, [RunFolder(path).setting() for path in given.run], given.prepare)
+            prepare(orders, [RunFolder(path).setting() for path in given.run], given.prepare, given.part)
             print(f"prepared in {time.monotonic() - started:.1f} s", flush=True)
             return OK
     except (*BAD_INPUTS, ValidationError) as error:
@@ -351,7 +284,14 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_INPUT
     if len(given.run) > 1:
         parser.error("one run at a time")
-    return run(RunFolder(given.run[0]), orders, stop=stop, attempt=given.attempt)
+    return run(
+        RunFolder(given.run[0]),
+        orders,
+        stop=stop,
+        attempt=given.attempt,
+        stage=given.stage,
+        gpu_share=given.gpu_share,
+    )
 
 
 if __name__ == "__main__":

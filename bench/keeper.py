@@ -1,91 +1,26 @@
-"""What a run leaves behind while it trains: log, heartbeat, checkpoints, snapshots; and its answer to signals."""
+"""What a run leaves behind while it trains: log, checkpoints, snapshots."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import math
 import os
-import signal
-import sys
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
 
 from bench import sample, snapshot
+from bench.heartbeat import Heartbeat
 from bench.setting import Setting
-from bench.store import RunFolder, StoreError, publish, write_bytes, write_json
+from bench.stop import Stop
+from bench.store import RunFolder, StoreError, WriteError, publish, write_bytes
 
-HEARTBEAT_S = 5.0
 KEPT = 2
 """Checkpoints kept, newest first."""
-
-
-class Stop:
-    """Set by SIGTERM, SIGUSR2 or Ctrl-C, or when the supervisor's end of our standard input closes.
-
-    The handler only sets a flag, and only in the process that installed it: children inherit handlers.
-    A second Ctrl-C ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self._owner = os.getpid()
-
-    def install(self) -> None:
-        """Take the signals over."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
-
-    def follow(self, pipe: IO[bytes]) -> None:
-        """Stop when `pipe` closes: the supervisor holds its other end and is gone."""
-
-        def wait() -> None:
-            # Not pipe.read(): its lock, held by a daemon thread, aborts the interpreter's shutdown.
-            while os.read(pipe.fileno(), 1):
-                pass
-            self.reason = self.reason or "its supervisor is gone"
-
-        threading.Thread(target=wait, daemon=True).start()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:
-            return
-        if self.reason is not None and number == signal.SIGINT:
-            os._exit(130)
-        self.reason = f"stopped by {signal.Signals(number).name}"
-
-
-class Heartbeat:
-    """Keeps the file `alive` of an attempt young, from its claim to its end, with the last words on its progress."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path, self.words = folder / "alive", dict[str, float]()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                write_json(self.path, {key: value for key, value in self.words.items() if math.isfinite(value)})
-            except StoreError as error:
-                print(f"heartbeat: {error}", file=sys.stderr, flush=True)
-            if self._ended.wait(HEARTBEAT_S):
-                return
 
 
 class RunKeeper:
@@ -115,10 +50,16 @@ class RunKeeper:
         self._said = 0.0
 
     def close(self) -> None:
-        """End the logs."""
+        """End the logs.  Raises OSError when they cannot be kept."""
+        self._sync()
         self._log.close()
         if self._probes is not None:
             self._probes.close()
+
+    def _sync(self) -> None:
+        for log in (self._log, self._probes):
+            if log is not None:
+                os.fsync(log.fileno())
 
     # Log and progress.
 
@@ -155,14 +96,29 @@ class RunKeeper:
         return time.monotonic() - self._last_checkpoint >= self.checkpoint_s
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint whose name carries its content's hash; drop all but the newest two."""
+        """Write a checkpoint whose name carries its content's hash; drop all but the newest two.
+
+        One that cannot be written is said and left out: the one before stands, and the next may find room.
+        """
+        self._last_checkpoint = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        write_bytes(self.checkpoints / f"{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
+        try:
+            self._check_still_there()
+            self._sync()  # a machine that goes down must not keep the step and lose its log
+            write_bytes(self.checkpoints / f"{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
+        except (WriteError, OSError) as error:
+            self.notes.append(f"no checkpoint at step {step}: {error}")
+            print(self.notes[-1], flush=True)
+            return
         for path in sorted(self.checkpoints.glob("*.pt"))[:-KEPT]:
             path.unlink(missing_ok=True)
-        self._last_checkpoint = time.monotonic()
+
+    def _check_still_there(self) -> None:
+        """Raise StoreError when the results were moved away or deleted: no second tree shall grow where they were."""
+        if not self.folder.is_dir():
+            raise StoreError(f"{self.folder} is gone: the results were moved or deleted while this run trained")
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Load the newest good checkpoint of any attempt; say which were not good."""
@@ -179,7 +135,11 @@ class RunKeeper:
     # Snapshots.
 
     def snapshot(self, label: str, kept: nn.Module) -> None:
-        """Publish a snapshot and a sheet of its samples; a snapshot that stands is left as it is."""
+        """Publish a snapshot and a sheet of its samples; a snapshot that stands is left as it is.
+
+        Raises StoreError when it cannot be kept.
+        """
+        self._check_still_there()
         buffer = io.BytesIO()
         torch.save(kept.state_dict(), buffer)
         publish(self.run.snapshots / f"{label}.pt", buffer.getvalue())

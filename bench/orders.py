@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from bench.probes import ProbeName
 from bench.protocol import Evaluate, Reals, Request, askable, other_evaluations, requests
 from bench.setting import PositiveFloat, PositiveInt, Setting, Strict
 from bench.store import RunFolder, StoreError, write_bytes
+
+Stage = Literal["all", "train", "score"]
+"""What a job does with a run: train it, score it, or both."""
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class Evaluation(NamedTuple):
@@ -46,6 +50,15 @@ class Orders(Strict):
     """Wall-clock time between checkpoints."""
     packed: bool = False
     """Other runs share the device: rates enter no speed table."""
+
+    def placed(self, setting: Setting) -> Setting:
+        """Say where the images of `data: {folder: ...}` lie on this machine; that is no part of the run."""
+        if setting.data.name != "folder":
+            return setting
+        mark = setting.data.fingerprint
+        paths = {"folder": self.folders.get(mark), "input_folder": self.input_folders.get(mark)}
+        placed: Setting = setting.model_copy(update={"data": setting.data.model_copy(update=paths)})
+        return placed
 
     def unscored(
         self, folder: RunFolder, setting: Setting, snapshots: Sequence[str], source: Reals

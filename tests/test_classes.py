@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from bench import datasets, draws, job, protocol, sample, snapshot
 from bench.batches import Batches
 from bench.data import Part, to_float
-from bench.keeper import Stop
 from bench.metrics.accuracy import accuracy, reestimated
 from bench.metrics.failure import MetricError
 from bench.metrics.standins import PlaneClassifier, SmallClassifier
@@ -25,6 +24,7 @@ from bench.objectives import Nets, phases
 from bench.orders import Orders
 from bench.schedule import schedule
 from bench.setting import Setting, resolve
+from bench.stop import Stop
 from bench.train import Outcome, train
 
 TINY = {"data.size": 16, "data.channels": 1, "data.classes": 4, "g_width": 4, "d_width": 4, "z_dim": 6}

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from bench import job, own_modules, sample
-from bench.keeper import Heartbeat, RunKeeper, Stop
+from bench.heartbeat import Heartbeat
+from bench.keeper import RunKeeper
 from bench.orders import Orders
 from bench.protocol import Evaluate
+from bench.stop import Stop
 from bench.store import RunFolder, read_json, read_rows
 
 LONG = {"train__g_steps": 120, "g_width": 8, "d_width": 8, "train__batch": 8}

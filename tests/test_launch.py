@@ -11,15 +11,18 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from bench.launch import pool as pool_module
-from bench.launch.start import worst
+from bench.launch import places as places_module
 from bench.launch.inline import run_inline
-from bench.launch.pool import Pool, gpus, slots
+from bench.launch.places import gpus, on_cpu, places_here, places_of_task
+from bench.launch.pool import Pool, Terms
+from bench.launch.start import worst
+from bench.launch.submission import TaskResources
 from bench.launch.watch import Watch
 from bench.store import RunState, Store, read_json, write_json
+from bench.resources import Resources
 
 
-def pool_of(tmp_path, orders, names, places=2, retries=0):
+def pool_of(tmp_path, orders, names, places=2, **terms):
     console = Console(file=StringIO(), width=200)
     watch = Watch({name: f"cell {i}" for i, name in enumerate(names)}, 0, console)
     store = Store(tmp_path / "results")
@@ -27,7 +30,7 @@ def pool_of(tmp_path, orders, names, places=2, retries=0):
     def is_finished(name):
         return store.run(name).state().trained is not None
 
-    return Pool(store, orders, slots(places, 1, 1), retries, watch, is_finished), console
+    return Pool(store, orders, on_cpu(places, 1), watch, Terms(is_finished, **terms)), console
 
 
 def test_local_gives_the_same_weights_as_inline(make_run, tmp_path):
@@ -71,8 +74,8 @@ def test_a_killed_child_is_recorded_and_tried_again(make_run, tmp_path, monkeypa
     pool, console = pool_of(tmp_path, orders, [folder.path.name], retries=1)
     started = pool._start
 
-    def start_and_kill_first(run_id):
-        done = started(run_id)
+    def start_and_kill_first(run_id, places):
+        done = started(run_id, places)
         if len(folder.attempts()) == 1:
             pool.children[0].process.kill()
         return done
@@ -87,13 +90,14 @@ def test_a_killed_child_is_recorded_and_tried_again(make_run, tmp_path, monkeypa
 DRIVER = """
 import sys
 from pathlib import Path
-from bench.launch.pool import Pool, slots
+from bench.launch.places import on_cpu
+from bench.launch.pool import Pool, Terms
 from bench.launch.watch import Watch
-from bench.store import RunState, Store, read_json, write_json
+from bench.store import Store
 root, orders, ids = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 store = Store(root)
 done = lambda name: store.run(name).state().trained is not None
-print(Pool(store, orders, slots(2, 1, 1), 0, Watch(dict.fromkeys(ids, 'x'), 0), done).run(ids))
+print(Pool(store, orders, on_cpu(2, 1), Watch(dict.fromkeys(ids, 'x'), 0), Terms(done)).run(ids))
 """
 
 
@@ -178,15 +182,28 @@ def test_a_terminal_sees_progress_and_ends(tmp_path):
 
 def test_places_on_cpu_and_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(pool_module, "cores", lambda: 8)
-    assert len(slots(None, 1, 1)) == 8
-    assert len(slots(None, 3, 1)) == 2
-    assert len(slots(None, 16, 1)) == 1
-    assert len(slots(3, 1, 1)) == 3
+    monkeypatch.setattr(places_module, "cores", lambda: 8)
+    for said, number in (({}, 8), ({"cpu_threads": 3}, 2), ({"cpu_threads": 16}, 1), ({"parallel": 3}, 3)):
+        assert len(places_here(Resources(**said))) == number
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert gpus() == ["2", "5"]
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in slots(None, 1, 2)] == ["2", "2", "5", "5"]
-    assert all(place["OMP_NUM_THREADS"] == "1" for place in slots(None, 1, 2))
+    shared = places_here(Resources(runs_per_gpu=2))
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in shared] == ["2", "2", "5", "5"]
+    assert all(place.environment["OMP_NUM_THREADS"] == "1" for place in shared)
+    assert sum(place.gpu_share for place in shared) <= 2
+    assert [place.gpu_share for place in places_here(Resources())] == [1, 1]
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places_here(Resources(gpus=0, parallel=1))] == [""]
+
+
+def test_places_of_a_slurm_task(monkeypatch):
+    """A task has what Slurm gave it: its cores are no reason to start more runs than it was made for."""
+    monkeypatch.setattr(places_module, "cores", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert len(places_of_task(TaskResources(cpus=8))) == 1
+    three = places_of_task(TaskResources(side_by_side=3, gpus=1, cpu_threads=2))
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in three] == ["3"] * 3
+    assert {place.environment["OMP_NUM_THREADS"] for place in three} == {"2"}
+    assert [round(place.gpu_share, 3) for place in three] == [0.3] * 3
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 
 from bench import design as designs
 from bench import job, table
-from bench.keeper import Stop
 from bench.orders import Orders
 from bench.protocol import EVALUATIONS, Evaluate, other_evaluations
+from bench.stop import Stop
 from bench.store import Store, read_json
 
 

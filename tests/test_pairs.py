@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.color import rgb2gray
 from skimage.feature import canny
 
-from bench import datasets, job, pairs, study
+from bench import datasets, pairs, study
 from bench.data import load
 from bench.datasets import DataError, describe
 from bench.orders import Orders
@@ -288,6 +288,6 @@ def test_mistakes_of_pairs_have_their_place(said: str, where: str, message: str,
 def test_a_job_is_told_where_both_folders_lie() -> None:
     said = {"data.name": "folder", "data.pairs": "folders", "data.fingerprint": "f"}
     orders = Orders(data_root=Path("data"), folders={"f": "/maps"}, input_folders={"f": "/photos"})
-    told = job.with_folder(resolve(said), orders)
+    told = orders.placed(resolve(said))
     assert (told.data.folder, told.data.input_folder) == ("/maps", "/photos")
     assert run_id(told) == run_id(resolve(said))

@@ -11,8 +11,8 @@ import torch
 from test_imports import MODULES, imports
 
 from bench import job, overview, provenance
-from bench.keeper import Stop
 from bench.orders import Orders
+from bench.stop import Stop
 from bench.store import Store, read_json
 
 

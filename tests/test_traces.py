@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench import figures, job, probes, traces
-from bench.keeper import Stop
 from bench.orders import Orders
 from bench.render import report
+from bench.stop import Stop
 from bench.store import Store, StoreError
 
 
@@ -187,7 +187,8 @@ def test_claims_may_measure_probes_and_a_wrong_name_is_told(tmp_path):
 
 
 def test_a_row_that_cannot_be_written_as_json_is_refused(make_run):
-    from bench.keeper import Heartbeat, RunKeeper
+    from bench.heartbeat import Heartbeat
+    from bench.keeper import RunKeeper
 
     folder, _ = make_run()
     attempt = folder.claim()

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from bench import job, sample
 from bench.batches import Batches
 from bench.data import Part
-from bench.keeper import Stop
 from bench.models import build, set_chance, unet
 from bench.objectives import Nets, phases
 from bench.orders import Orders
 from bench.recipes import RECIPES
 from bench.schedule import schedule
 from bench.setting import Setting, resolve
+from bench.stop import Stop
 from bench.train import train
 
 TINY = {

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.orders import Orders
+from bench.stop import Stop
 from bench.store import Store
 
 
 def run_inline(store: Store, orders_path: Path, run_ids: Sequence[str]) -> dict[str, int]:
     """Run each in turn; return exit codes.  A stop asked for by a signal ends the series with code 75."""
     from bench import job
-    from bench.keeper import Stop
 
     stop, codes = Stop(), {}
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
-    stop.install()
-    try:
+    with stop.installed():
         orders = Orders.read(orders_path)
         for run_id in run_ids:
             if stop.reason is not None:
@@ -26,7 +23,4 @@ def run_inline(store: Store, orders_path: Path, run_ids: Sequence[str]) -> dict[
                 continue
             print(f"run {run_id}", flush=True)
             codes[run_id] = job.run(store.run(run_id), orders, stop=stop)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return codes

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import subprocess
-import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from bench import overview
 from bench.datasets import Source
 from bench.design import Design, Run
 from bench.launch.inline import run_inline
-from bench.launch.pool import Pool, cpu_slots, slots
+from bench.launch.places import Place, places_here
+from bench.launch.pool import Pool, Terms
+from bench.launch.preparing import prepare
 from bench.launch.watch import Watch
 from bench.orders import Orders
-from bench.own_modules import OWN_KEYS
 from bench.setting import Data, digest
 from bench.store import OUTCOMES, Store, write_bytes
 
@@ -34,12 +32,9 @@ class Launched(NamedTuple):
     """Runs that were worked on."""
 
 
-def places(design: Design) -> list[dict[str, str]]:
-    """The places of the local pool for this study, as environments."""
-    resources = design.study.resources
-    if resources.gpus == 0:
-        return [{**place, "CUDA_VISIBLE_DEVICES": ""} for place in cpu_slots(resources.parallel, resources.cpu_threads)]
-    return slots(resources.parallel, resources.cpu_threads, resources.runs_per_gpu)
+def places(design: Design) -> list[Place]:
+    """The places of the local pool for this study."""
+    return places_here(design.study.resources)
 
 
 def unfinished(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source]) -> list[Run]:
@@ -89,8 +84,8 @@ def launch(
         def is_finished(run_id: str) -> bool:
             return not unfinished(replace(design, runs=(runs[run_id],)), store, orders, sources)
 
-        retries = design.study.resources.retries
-        codes = Pool(store, orders_path, places(design), retries, watch, is_finished).run(ids)
+        terms = Terms(is_finished, retries=design.study.resources.retries)
+        codes = Pool(store, orders_path, places(design), watch, terms).run(ids)
     return Launched(worst(list(codes.values())), len(todo))
 
 
@@ -119,28 +114,6 @@ def design_csv(design: Design) -> str:
     for run in design.runs:
         writer.writerow([run.run_id, run.cell.name, *run.cell.levels.values(), run.seed])
     return text.getvalue()
-
-
-def prepare(todo: Sequence[Run], store: Store, orders_path: Path, study_dir: Path) -> int:
-    """Make in a child process what all runs need, once for each set and module of the user's own; return its code.
-
-    A network of the user's own is tried in each cell.
-    """
-    firsts: dict[Hashable, Run] = {}
-    for run in todo:
-        own = [name for key in OWN_KEYS if ":" in (name := getattr(run.setting, key))]
-        cell = run.cell.name if ":" in run.setting.network else ""
-        firsts.setdefault((run.setting.data, *own, cell), run)
-    folders = [str(store.run(run.run_id).path) for run in firsts.values()]
-    command = [sys.executable, "-m", "bench.job", *folders, "--orders", str(orders_path), "--prepare", str(study_dir)]
-    child = subprocess.Popen([*command, "--supervised"], stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        with child:
-            code = child.wait()
-    except KeyboardInterrupt:
-        child.kill()
-        return STOPPED
-    return code if code in (OK, BAD_INPUT) else FAILED
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -1,0 +1,180 @@
+"""One task of a job array: works through its runs by the supervisor of `bench.launch.pool`, and requeues itself.
+
+Slurm's signal comes some time before the time limit and when a job is preempted: children keep a checkpoint and stop,
+and if Slurm still has the job running, this task asks for itself to be started again.  It does so once, at its end,
+and nobody else does: submitit's own handlers are replaced, and what it was given has no `checkpoint()`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from bench import datasets
+from bench.datasets import DataError
+from bench.launch.places import places_of_task
+from bench.launch.pool import BAD_INPUT, Pool, Terms, failures_of
+from bench.launch.preparing import prepare_by_claim
+from bench.launch.start import worst
+from bench.launch.submission import SubmissionFolder
+from bench.launch.watch import Watch
+from bench.liveness import this_job
+from bench.orders import Orders
+from bench.scheduler import ask
+from bench.stop import Stop
+from bench.store import Store, StoreError
+
+EARLY_S = 60.0
+"""So much earlier than it was asked to Slurm may send its signal."""
+START_UP_S = 60.0
+"""A run that is started now has its first checkpoint worth keeping after so long."""
+LAST_S = 20.0
+"""Before Slurm kills the task, so long is left for requeueing."""
+FRUITLESS = 5
+"""A run that was stopped so often in a row without a checkpoint does not get anywhere in this job's time."""
+ASKED = 5
+"""How often a controller that does not answer is asked to requeue."""
+
+
+def work(folder: str, task: int) -> NoReturn:
+    """Work through the runs of one task of the submission in `folder`; leave with their worst exit code.
+
+    It leaves by SystemExit, so that Slurm knows how it ended, and submitit writes no result.
+    """
+    stop = Stop(exits=False)
+    stop.install()
+    try:
+        code = Task(SubmissionFolder(Path(folder)), task, stop).run()
+    except (StoreError, ValidationError) as error:
+        say(str(error))
+        code = BAD_INPUT
+    sys.exit(code)
+
+
+def say(what: str) -> None:
+    """Write a line to the job's log."""
+    print(what, flush=True)
+
+
+class Task:
+    """One task of a submission.  Raises StoreError when the submission or its orders cannot be read."""
+
+    def __init__(self, folder: SubmissionFolder, number: int, stop: Stop) -> None:
+        self.began = time.monotonic()
+        self.folder, self.stop = folder, stop
+        self.submission = folder.read()
+        self.resources, self.stage = self.submission.resources, self.submission.stage
+        self.store = Store(folder.store)
+        self.orders_path = folder.orders(self.submission)
+        self.orders = Orders.read(self.orders_path)
+        self.runs = self.submission.tasks[number]
+        self.job = (this_job() or {}).get("id")
+        self.seconds = seconds_given(self.job)
+
+    def run(self) -> int:
+        """Work through the runs; requeue when there is more to do than time; return the worst exit code."""
+        todo = [run_id for run_id in self.runs if not self.refusal(run_id) and not self.is_finished(run_id)]
+        say(f"job {self.job or '-'}: {len(todo)} of {len(self.runs)} runs to work on")
+        if todo:
+            folders = [self.store.run(run_id) for run_id in todo]
+            study_dir = self.folder.path.parents[1]
+            prepare_by_claim(folders, self.store, self.orders_path, study_dir, self.stop, say)
+        terms = Terms(
+            self.is_finished,
+            retries=self.resources.retries,
+            failures=lambda run_id: failures_of(self.store, self.job, run_id) if self.job else 0,
+            stage=self.stage,
+            refusal=self.refusal,
+            has_time=self.has_time,
+            patience_s=self.patience_s,
+            waits=False,
+        )
+        watch = Watch({run_id: run_id for run_id in self.runs}, len(self.runs) - len(todo), Console(width=200))
+        pool = Pool(self.store, self.orders_path, places_of_task(self.resources), watch, terms, self.stop)
+        codes = pool.run(todo)
+        left = [run_id for run_id in pool.left if not self.refusal(run_id)]
+        if left and (self.stop.reason is not None or pool.late):
+            self.requeue(left)
+        return worst(list(codes.values()))
+
+    def is_finished(self, run_id: str) -> bool:
+        """Whether all that this task should do with a run is done."""
+        folder = self.store.run(run_id)
+        trained = folder.state().trained
+        if trained is None or self.stage == "train":
+            return trained is not None
+        try:
+            setting = self.orders.placed(folder.setting())
+            source = datasets.describe(setting.data, self.orders.data_root)
+            return not self.orders.unscored(folder, setting, trained["snapshots"], source)
+        except (StoreError, DataError):
+            return False  # its job will say what is wrong, where it is looked for
+
+    def refusal(self, run_id: str) -> str:
+        """Why this task does not work on a run; nothing where it does."""
+        if run_id in self.folder.cancelled():
+            return "cancelled"
+        if self.stage == "score" and self.store.run(run_id).state().trained is None:
+            return "nothing to score: it is not trained"
+        return ""
+
+    def has_time(self) -> bool:
+        """Whether a run that is started now comes further than its start before Slurm's signal."""
+        left = self.seconds - (time.monotonic() - self.began)
+        return left > self.resources.lead_s + EARLY_S + START_UP_S
+
+    def patience_s(self, number: int) -> float:
+        """How long children may take after a signal.
+
+        After the early one, so long that this task can still requeue; after SIGTERM Slurm's own patience counts.
+        """
+        return max(self.resources.lead_s - LAST_S, 10.0) if number == signal.SIGUSR2 else math.inf
+
+    def requeue(self, left: list[str]) -> None:
+        """Have Slurm start this job again, unless it ended it, or nothing would come of it."""
+        if self.job is None:
+            return
+        if all(map(self._is_fruitless, left)):
+            say(f"not requeued: {FRUITLESS} times in a row no run got as far as a checkpoint; give it more time")
+            return
+        for _ in range(ASKED):
+            said = ask(["scontrol", "-o", "show", "job", self.job]) or ""
+            state = found.group(1) if (found := re.search(r"\bJobState=(\w+)", said)) else None
+            if state not in (None, "RUNNING"):
+                say(f"not requeued: Slurm says {state}")
+                return
+            if state and ask(["scontrol", "requeue", self.job]) is not None:
+                say(f"requeued: {len(left)} runs to go on with")
+                return
+            time.sleep(2.0)
+        say("not requeued: Slurm does not answer, or refuses; start the study again to go on")
+
+    def _is_fruitless(self, run_id: str) -> bool:
+        folder = self.store.run(run_id)
+        last = [folder.attempt(number) for number in folder.attempts()[-FRUITLESS:]]
+        kept = [path for attempt in last for path in attempt.glob("checkpoints/*.pt")]
+        return len(last) == FRUITLESS and not kept and not folder.trained.exists()
+
+
+def seconds_given(job: str | None) -> float:
+    """How long this job may run, from its start; infinity where it has no limit.
+
+    The difference of two times by the controller's clock, which may differ from this host's.
+    """
+    began, ends = os.environ.get("SLURM_JOB_START_TIME", ""), os.environ.get("SLURM_JOB_END_TIME", "")
+    if job is not None and not (began.isdecimal() and ends.isdecimal()):
+        said = ask(["scontrol", "-o", "show", "job", job]) or ""
+        found = {name: re.search(rf"\b{name}=(\d+)(?=\s)", said) for name in ("StartTime", "EndTime")}
+        began, ends = (match.group(1) if match else "" for match in found.values())
+    if not (began.isdecimal() and ends.isdecimal()):
+        return math.inf
+    return float(int(ends) - int(began))

@@ -16,6 +16,7 @@ from bench.protocol import reference_set
 from bench.schedule import batches, schedule
 from bench.setting import Data
 from bench.store import Store, StoreError
+from bench.terminal import complain
 
 OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
 
@@ -110,7 +111,7 @@ def exit_code(main: Callable[[], int]) -> int:
     try:
         return main()
     except (study.StudyError, datasets.DataError, StoreError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

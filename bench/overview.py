@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,13 +18,6 @@ from bench.orders import Orders
 from bench.schedule import nimg_after, schedule
 from bench.setting import Data, Setting, resolved
 from bench.store import RunState, Store
-
-
-def terminal() -> Console:
-    """A console that does not fold its tables at 80 columns when its output goes to a file."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
-
 
 STYLES = {
     "done": "green",
@@ -154,6 +148,35 @@ def shape(setting: Setting) -> tuple[tuple[str, str], ...]:
     )
 
 
+class Estimate(NamedTuple):
+    """What the training that is left will take."""
+
+    runs: int
+    seconds: float | None
+    """Of training, one run after another; None: unknown until the first run."""
+    unlike: int = 0
+    """Runs of a shape that has not been run yet: the study's median rate stands for theirs."""
+
+
+def estimate(design: Design, states: Mapping[str, RunState], sources: Mapping[Data, Source]) -> Estimate:
+    """Estimate what the missing runs will take, from finished runs of the same shape."""
+    rates: dict[object, list[float]] = collections.defaultdict(list)
+    for run in design.runs:
+        trained = states[run.run_id].trained
+        if trained and trained["status"] == "done" and trained["nimg"]:
+            rates[shape(run.setting)].append(trained["seconds"] / trained["nimg"])
+    todo = [run for run in design.runs if states[run.run_id].trained is None]
+    everywhere = [rate for found in rates.values() for rate in found]
+    if not everywhere:
+        return Estimate(len(todo), None)
+    seconds = sum(
+        statistics.median(rates.get(shape(run.setting), everywhere))
+        * images_of(run, sources[run.setting.data].parts["train"])
+        for run in todo
+    )
+    return Estimate(len(todo), seconds, sum(shape(run.setting) not in rates for run in todo))
+
+
 def cost(
     design: Design,
     store: Store,
@@ -162,34 +185,22 @@ def cost(
     sources: Mapping[Data, Source],
     places: int,
 ) -> RenderableType:
-    """Say what the missing runs will take, from finished runs of the same shape; else that it is unknown."""
-    rates: dict[object, list[float]] = collections.defaultdict(list)
-    for run in design.runs:
-        trained = states[run.run_id].trained
-        if trained and trained["status"] == "done" and trained["nimg"]:
-            rates[shape(run.setting)].append(trained["seconds"] / trained["nimg"])
-    todo = [run for run in design.runs if states[run.run_id].trained is None]
+    """Say what the missing runs will take; else that it is unknown."""
+    found = estimate(design, states, sources)
     unscored = sum(
         len(left.requests)
         for run in design.runs
         if (trained := states[run.run_id].trained)
         for left in orders.unscored(store.run(run.run_id), run.setting, trained["snapshots"], sources[run.setting.data])
     )
-    if not todo:
+    if not found.runs:
         return Text(f"nothing to train; {unscored} scores to compute" if unscored else "nothing to do")
-    everywhere = [rate for found in rates.values() for rate in found]
-    if not everywhere:
-        return Text(f"{len(todo)} runs to train; cost unknown until the first run")
-    unlike = sum(shape(run.setting) not in rates for run in todo)
-    seconds = sum(
-        statistics.median(rates.get(shape(run.setting), everywhere))
-        * images_of(run, sources[run.setting.data].parts["train"])
-        for run in todo
-    )
-    text = f"{len(todo)} runs to train: about {span(seconds)} of training, {span(seconds / places)} on {places} "
-    text += "place" if places == 1 else "places"
-    if unlike:
-        text += f" ({unlike} of them of a shape not run yet: the study's median rate stands for theirs)"
+    if found.seconds is None:
+        return Text(f"{found.runs} runs to train; cost unknown until the first run")
+    text = f"{found.runs} runs to train: about {span(found.seconds)} of training, "
+    text += f"{span(found.seconds / places)} on {places} {'place' if places == 1 else 'places'}"
+    if found.unlike:
+        text += f" ({found.unlike} of them of a shape not run yet: the study's median rate stands for theirs)"
     return Text(text)
 
 

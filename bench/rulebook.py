@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from bench.rules import RULES, Rule, verdicts
 from bench.setting import resolve
@@ -36,7 +37,7 @@ def listed() -> RenderableType:
         table.add_column(title, overflow="fold", justify="right" if title == "rule" else "left")
     for rule in in_order():
         style = "red" if rule.kind == "deny" else "yellow"
-        table.add_row(str(rule.number), f"[{style}]{rule.kind}[/]", rule.what, rule.reason)
+        table.add_row(str(rule.number), Text(rule.kind, style=style), rule.what, rule.reason)
     return table
 
 

@@ -12,6 +12,7 @@ import sys
 from bench import overview, rulebook, study
 from bench.command import OK, STOPPED, add_study_arguments, exit_code, open_design, orders_of, sources_of
 from bench.launch.start import launch, places
+from bench.terminal import Terminal
 
 
 def arguments() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def arguments() -> argparse.Namespace:
         if "--markdown" in sys.argv[1:]:
             print(rulebook.markdown(), end="")
         else:
-            overview.terminal().print(rulebook.listed())
+            Terminal().print(rulebook.listed())
         raise SystemExit(OK)
     parser = argparse.ArgumentParser(
         prog="python -m bench.run",
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the pipeline."""
     given = arguments()
-    console = overview.terminal()
+    console = Terminal()
     design, store = open_design(given)
     sources = sources_of(design)
     whole = open_design(given, whole=True)[0] if given.only or given.limit else design

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
-from bench import datasets, evaluate, overview, picture_sets, protocol
+from bench import datasets, evaluate, picture_sets, protocol
 from bench.command import BAD_INPUT, OK, exit_code
 from bench.folders import DataError
 from bench.metrics.failure import MetricError
@@ -31,6 +30,7 @@ from bench.own_modules import OwnModuleError
 from bench.picture_sets import PictureSet
 from bench.reals import ReferenceSet
 from bench.setting import Data
+from bench.terminal import Terminal, complain
 
 DEFAULT = "fid,kid,swd,ms_ssim,prdc"
 OF_FILES = [name for name, metric in protocol.METRICS.items() if metric.of in ("fakes", "targets")]
@@ -69,22 +69,22 @@ def arguments(said: Sequence[str] | None = None) -> argparse.Namespace:
 def run(given: argparse.Namespace) -> int:
     """Read, score, show."""
     asked = _metrics(given.metrics)
-    quiet = Console(stderr=True)
+    quiet = Terminal(stderr=True)
     with Progress(console=quiet, transient=True, disable=not quiet.is_terminal) as bar:
         real, fake = _read(given, bar)
         for found in (real, fake):
             for name, reason in found.unreadable[:20]:
-                quiet.print(f"not readable, left out: {found.place}: {name}: {reason}", soft_wrap=True, markup=False)
+                quiet.print(f"not readable, left out: {found.place}: {name}: {reason}", soft_wrap=True)
             if len(found.unreadable) > 20:
                 quiet.print(f"… and {len(found.unreadable) - 20} more")
         records = list(_scores(given, asked, real, fake, bar))
     if given.json:
         print(json.dumps({"real": str(real.place), "fake": str(fake.place), "scores": records}, indent=1))
     else:
-        overview.terminal().print(table(records, len(real.images), len(fake.images), real.images.shape[-1]))
+        Terminal().print(table(records, len(real.images), len(fake.images), real.images.shape[-1]))
     failed = [record for record in records if record["status"] != "ok"]
     for record in failed:
-        print(f"{record['metric']} has no value: {record['reason']}", file=sys.stderr)
+        complain(f"{record['metric']} has no value: {record['reason']}")
     return BAD_INPUT if failed else OK
 
 
@@ -182,11 +182,11 @@ def table(records: Sequence[dict[str, Any]], n_real: int, n_fake: int, size: int
     shown.add_column(f"real against real\n({' or '.join(map(str, floors))} each)" if floors else "", justify="right")
     for record in records:
         if record["status"] != "ok":
-            shown.add_row(record["metric"], "", "[red]failed[/]", "", "", "")
+            shown.add_row(record["metric"], "", Text("failed", style="red"), "", "", "")
             continue
         for name, value in record["values"].items():
             shown.add_row(
-                escape(name),
+                name,
                 ARROWS[protocol.measure(name).direction],
                 _digits(value),
                 _digits(record["spread"].get(name, {}).get("sd")),

@@ -12,6 +12,7 @@ from rich.live import Live
 
 from bench import overview
 from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.terminal import Terminal
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
     parser.add_argument("--watch", action="store_true", help="keep showing it until Ctrl-C")
     given = parser.parse_args()
     design, store = open_design(given)
-    console = overview.terminal()
+    console = Terminal()
     if given.json:
         states = store.states([run.run_id for run in design.runs])
         labels = overview.labels(design, store, states)

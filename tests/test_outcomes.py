@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bench import overview, table
 from bench.outcomes import Collapse, Label, Value, label, meets
 from bench.store import Store
+from bench.terminal import Terminal
 
 
 def judged(*met):
@@ -158,7 +159,7 @@ def test_a_failed_score_does_not_speak(study):
 
 def test_the_status_shows_labels(study):
     design, store = study
-    console = overview.terminal()
+    console = Terminal()
     with console.capture() as shown:
         console.print(overview.status_table(design, store))
     text = shown.get()

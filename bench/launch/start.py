@@ -19,6 +19,7 @@ from bench.launch.watch import Watch
 from bench.orders import Orders
 from bench.setting import Data, digest
 from bench.store import OUTCOMES, Store, write_bytes
+from bench.terminal import Terminal
 
 OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
 
@@ -78,7 +79,7 @@ def launch(
         states = store.states([run.run_id for run in design.runs])
         done = sum(state.status in OUTCOMES for state in states.values())
         names = {run.run_id: f"{overview.short_name(run.cell, design)}, seed {run.seed}" for run in design.runs}
-        watch = Watch(names, done, overview.terminal())
+        watch = Watch(names, done, Terminal())
         runs = {run.run_id: run for run in todo}
 
         def is_finished(run_id: str) -> bool:

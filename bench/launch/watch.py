@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench.overview import span
 from bench.store import RunState, read_json
+from bench.terminal import Terminal
 
 REFRESH_S = 0.5
 LINE_S = 60.0
@@ -27,7 +28,7 @@ class Watch:
     """
 
     def __init__(self, names: Mapping[str, str], done: int, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or Terminal()
         self.names, self.done = names, done
         self.started = time.monotonic()
         self._shown = 0.0

@@ -11,12 +11,12 @@ from pathlib import Path
 from bench import datasets, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
+from bench.harmless import complain
 from bench.orders import Orders
 from bench.protocol import reference_set
 from bench.schedule import batches, schedule
 from bench.setting import Data
 from bench.store import Store, StoreError
-from bench.terminal import complain
 
 OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from bench import data, datasets, evaluate, norms, oom, own_modules, provenance, sample, snapshot
+from bench.harmless import complain
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper, newest_checkpoints
 from bench.metrics import paired
@@ -56,7 +57,7 @@ def run(
     try:
         setting = folder.setting()
     except StoreError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         if attempt is not None:
             folder.end(attempt, BAD_INPUT, str(error))
         return BAD_INPUT
@@ -77,10 +78,10 @@ def run(
             code, reason = work.do(stage)
     except WriteError as error:  # the machine's fault: there may be room when it is tried again
         reason = str(error)
-        print(error, file=sys.stderr)
+        complain(error)
     except BAD_INPUTS as error:
         code, reason = BAD_INPUT, str(error)
-        print(error, file=sys.stderr)
+        complain(error)
     except (Exception, SystemExit) as error:  # a module of the user's own may try to leave
         reason = f"{type(error).__name__}: {error}"
         starved = oom.told(reason)
@@ -89,7 +90,7 @@ def run(
         if folder.attempt(attempt).is_dir():  # else results were moved: no second tree where they were
             folder.end(attempt, code, reason, oom=starved)
     except StoreError as error:
-        print(error, file=sys.stderr)
+        complain(error)
     return code
 
 
@@ -280,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"prepared in {time.monotonic() - started:.1f} s", flush=True)
             return OK
     except (*BAD_INPUTS, ValidationError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return BAD_INPUT
     if len(given.run) > 1:
         parser.error("one run at a time")

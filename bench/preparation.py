@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from bench import data, datasets, draws, evaluate, fetch, norms, sample
+from bench.harmless import complain
 from bench.metrics import inception
 from bench.metrics.dinov2 import DinoV2
 from bench.metrics.failure import MetricError
@@ -73,7 +73,7 @@ def fetch_downloads(orders: Orders, setting: Setting) -> None:
         if "dinov2" in extractors:
             DinoV2()
     except MetricError as error:
-        print(error, file=sys.stderr)
+        complain(error)
 
 
 def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
@@ -81,9 +81,9 @@ def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
     cache = study.parent.parent / "cache"
     dataset = data.load(setting.data, orders.data_root, cache)
     for file, reason in dataset.unreadable[:20]:
-        print(f"not readable, left out: {file}: {reason}", file=sys.stderr)
+        complain(f"not readable, left out: {file}: {reason}")
     if len(dataset.unreadable) > 20:
-        print(f"… and {len(dataset.unreadable) - 20} more", file=sys.stderr)
+        complain(f"… and {len(dataset.unreadable) - 20} more")
     if setting.data.jitter:
         data.load(larger(setting.data), orders.data_root, cache)
     images = dataset.part("train").images

@@ -23,6 +23,7 @@ from torch import Tensor
 from bench import datasets, evaluate, picture_sets, protocol
 from bench.command import BAD_INPUT, OK, exit_code
 from bench.folders import DataError
+from bench.harmless import complain
 from bench.metrics.failure import MetricError
 from bench.metrics.inception import locate
 from bench.metrics.suite import Side
@@ -30,7 +31,7 @@ from bench.own_modules import OwnModuleError
 from bench.picture_sets import PictureSet
 from bench.reals import ReferenceSet
 from bench.setting import Data
-from bench.terminal import Terminal, complain
+from bench.terminal import Terminal
 
 DEFAULT = "fid,kid,swd,ms_ssim,prdc"
 OF_FILES = [name for name, metric in protocol.METRICS.items() if metric.of in ("fakes", "targets")]

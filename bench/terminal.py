@@ -1,31 +1,13 @@
-"""What a terminal is shown: text of others (logs, file names, causes) can neither command nor break it."""
+"""The console of every command."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but tab and newline; what turns the direction of writing; halves of a character."""
-
-
-def harmless(text: object) -> str:
-    """Write `text` with each control character as a sign that one can see: `␛[2J`."""
-    return CONTROL.sub(_sign, str(text))
-
-
-def _sign(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "\ufffd"
-
-
-def complain(error: object) -> None:
-    """Print to standard error, harmlessly."""
-    print(harmless(error), file=sys.stderr, flush=True)
+from bench.harmless import harmless
 
 
 class Terminal(Console):

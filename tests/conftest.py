@@ -1,6 +1,7 @@
 """Small studies and runs that many tests share."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -57,5 +58,28 @@ def make_run(tmp_path, tiny):
         path = store.study("test") / "orders.json"
         orders.write(path)
         return folder, path
+
+    return make
+
+
+@pytest.fixture
+def faulty(tmp_path_factory, monkeypatch):
+    """A norm of the user's own that does harm when told to, importable here and in children."""
+    from faulty import Faulty
+
+    folder = tmp_path_factory.mktemp("lab")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    yield Faulty(folder)
+    sys.modules.pop("faulty_norm", None)
+
+
+@pytest.fixture
+def make_faulty(faulty, make_run):
+    """As `make_run`, with that norm in G."""
+    from bench.own_modules import source_hash
+
+    def make(**knobs):
+        return make_run(g_norm=faulty.name, sources={"faulty_norm": source_hash(faulty.name)}, **knobs)
 
     return make

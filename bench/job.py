@@ -27,6 +27,7 @@ from bench.keeper import RunKeeper, newest_checkpoints
 from bench.metrics import paired
 from bench.metrics.failure import MetricError
 from bench.orders import STAGES, Orders, Stage
+from bench.peers import Peers
 from bench.preparation import PARTS, larger, prepare, prepare_torch
 from bench.probes.watch import Probes
 from bench.protocol import METRICS, Evaluate, Request
@@ -139,7 +140,8 @@ class Work:
             self.folder, self.attempt, self.setting, self.stop, self.heartbeat, checkpoint_s=checkpoint_s, inputs=shown
         )
         try:
-            outcome = train(self.setting, part, plan, keeper, self.device, self.probes(part, plan))
+            with Peers(self.folder, self.setting, self.orders, self.device, self.lost):
+                outcome = train(self.setting, part, plan, keeper, self.device, self.probes(part, plan))
         finally:
             keeper.close()
             self.notes += keeper.notes
@@ -148,6 +150,10 @@ class Work:
             publish_json(self.folder.trained, self.record(outcome, kept))
             print(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s", flush=True)
         return outcome
+
+    def lost(self, reason: str) -> None:
+        """Record that another rank has died, where this one can do no more."""
+        self.folder.end(self.attempt, FAILED, reason, oom=oom.told(reason))
 
     def probes(self, part: data.Part, plan: Schedule) -> Probes | None:
         """What to watch; None where nothing is asked for."""

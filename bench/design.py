@@ -13,7 +13,7 @@ from bench import datasets, fractions
 from bench.own_modules import OWN_KEYS
 from bench.recipes import RECIPES
 from bench.rules import Verdict, verdicts
-from bench.setting import Data, Setting, overlay, resolve, run_id
+from bench.setting import Data, Setting, of_seeds, overlay, resolve
 from bench.study import Combination, FractionDesign, Problem, Study, StudyError
 from bench.yaml_places import nearest
 
@@ -132,9 +132,10 @@ def expand_with(
     if problems:
         raise StudyError(problems)
     seeds = [seed for seed in study.seeds if str(seed) in chosen.get("seed", {str(seed)})]
-    runs = tuple(
-        _run(cell, setting, seed) for seed, (cell, setting) in itertools.islice(itertools.product(seeds, cells), limit)
-    )
+    columns = [
+        [Run(cell, one.seed, one, name) for one, name in of_seeds(setting, seeds[:limit])] for cell, setting in cells
+    ]
+    runs = tuple(itertools.islice(itertools.chain.from_iterable(zip(*columns, strict=True)), limit))
     kept = {run.cell.name for run in runs}
     return Design(study, tuple(cell for cell, _ in cells if cell.name in kept), runs, tuple(exclusions), aliases)
 
@@ -267,11 +268,6 @@ def _with_facts(cell: Cell, study: Study, facts: Callable[[Data], Facts]) -> tup
     sources = {module: study.sources[module] for module in sorted(named) if module in study.sources}
     filled = {**of_data, "forced": cell.forced is not None, "sources": sources}
     return cell, resolve(cell.settings, filled)
-
-
-def _run(cell: Cell, setting: Setting, seed: int) -> Run:
-    setting = setting.model_copy(update={"seed": seed})
-    return Run(cell, seed, setting, run_id(setting))
 
 
 def _selection(study: Study, only: Sequence[str]) -> dict[str, set[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -125,6 +125,13 @@ def identity(setting: Setting) -> dict[str, Any]:
 def run_id(setting: Setting) -> str:
     """Sixteen hex digits: the hash of `identity`, blind to key order, paths, resources and labels."""
     return digest(identity(setting))
+
+
+def of_seeds(setting: Setting, seeds: Iterable[int]) -> Iterator[tuple[Setting, str]]:
+    """The setting under each seed, and its `run_id`: thousands of them at the price of one."""
+    known = identity(setting)
+    for seed in seeds:
+        yield setting.model_copy(update={"seed": seed}), digest({**known, "seed": seed})
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -111,7 +111,8 @@ def _write_temporary(path: Path, content: Content) -> Path:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None when it is absent, half-written or no object."""
     try:
-        content = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            content = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -167,10 +168,26 @@ class RunFolder:
         """`witness`: who judges whether attempts are alive; one that is kept for long judges better."""
         self.path = path
         self.witness = witness or Witness()
-        self.snapshots = path / "snapshots"
-        self.samples = path / "samples"
-        self.scores = path / "scores"
-        self.trained = path / "trained.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """What was sampled from: <kimg>.pt."""
+        return self.path / "snapshots"
+
+    @property
+    def samples(self) -> Path:
+        """Sheets of fakes: <kimg>.png."""
+        return self.path / "samples"
+
+    @property
+    def scores(self) -> Path:
+        """One file a score: <id>.json."""
+        return self.path / "scores"
+
+    @property
+    def trained(self) -> Path:
+        """What ends training."""
+        return self.path / "trained.json"
 
     def attempt(self, number: int) -> Path:
         """Folder of one attempt."""
@@ -179,7 +196,7 @@ class RunFolder:
     def attempts(self) -> list[int]:
         """Numbers of all attempts, in order."""
         try:
-            names = os.listdir(self.path / "attempts")
+            names = os.listdir(f"{self.path}/attempts")
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(int(name) for name in names if name.isdecimal())

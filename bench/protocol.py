@@ -6,6 +6,7 @@ metric's version.  Whatever else changes, the score stands.  This module imports
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,11 @@ def _label(value: str, metric: Metric) -> str:
     return metric.label
 
 
+def is_detail(value: str) -> bool:
+    """Whether a value is a part of another one (a level of SWD, a colour moment): shown apart."""
+    return re.match(r"swd_\d+|colour_", value) is not None
+
+
 def count_label(n: int) -> str:
     """Write a count as names carry it: 2000 → `2k`, 2500 → `2.5k`, 500 → `500`."""
     return f"{n / 1000:.10g}k" if n >= 1000 else str(n)
@@ -222,6 +228,9 @@ def reference_set(data: Data, part: str, channels: int | None = None) -> dict[st
     return {**said, "part": part}
 
 
+_reference_set = functools.lru_cache(maxsize=256)(reference_set)
+
+
 def askable(metrics: Sequence[str], setting: Setting) -> list[str]:
     """List those of the metrics that a run can have: others want fakes, labels, targets or a classifier."""
     has = {
@@ -247,7 +256,7 @@ def requests(
     listed = []
     for name in asked:
         settings = _metric_settings(name, evaluate, "inception" if name == "fid" else extractor)
-        reference = reference_set(data, settings["part"], source.channels)
+        reference = _reference_set(data, settings["part"], source.channels)
         identity = {
             "run": run_id,
             "snapshot": snapshot,
@@ -260,8 +269,13 @@ def requests(
     return listed
 
 
+@functools.lru_cache(maxsize=64)
+def _dumped(evaluate: Evaluate) -> Mapping[str, Any]:
+    return evaluate.model_dump(mode="json")
+
+
 def _metric_settings(name: str, evaluate: Evaluate, extractor: str) -> dict[str, Any]:
-    said: Mapping[str, Any] = evaluate.model_dump(mode="json")
+    said = _dumped(evaluate)
     if METRICS[name].of == "classifier":
         return {"batch": said["batch"], "part": "test"}
     settings = {key: said[key] for key in ("fakes", "seed", "batch", "part", *METRICS[name].reads)}

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from test_job import finish, start, uninterrupted, wait_for_rows, without_time
+from test_supervisor import Stage
 
 from bench import job
+from bench.launch.places import Place, environment_of, on_gpus, room_for
 from bench.orders import Orders
+from bench.setting import resolve, run_id
 from bench.stop import Stop
 from bench.store import read_json
 
@@ -153,3 +156,41 @@ def test_ranks_of_several_nodes_are_started_by_one_srun(make_run, monkeypatch, t
     assert code == 0, output
     assert "'--nodes': '1', '--ntasks': '2', '--ntasks-per-node': '2'" in said.read_text()
     assert all(f"rank {rank}: done at step 6" in output for rank in (1, 2, 3))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Places for ranks.
+
+
+def gpu_places(names: str) -> list[Place]:
+    return on_gpus(list(names), 1, 1)
+
+
+def seen(places: list[Place], ranks: int) -> str:
+    return environment_of(places, ranks)["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_rank_has_a_gpu_of_its_own():
+    shared = on_gpus(["0", "1", "2"], 2, 1)
+    found = room_for(2, shared, shared)
+    assert len(set(seen(found, 2).split(","))) == 2
+    # Two places that are free on one GPU are no room for two ranks, and three ranks of four GPUs leave one.
+    assert room_for(2, shared[:2], shared) is None
+    assert seen(room_for(3, gpu_places("0123"), gpu_places("0123")), 3) == "0,1,2"
+    assert room_for(3, gpu_places("01"), gpu_places("0123")) is None
+    # The job says that it lacks GPUs; a run alone in all places sees no more than it has ranks.
+    assert seen(room_for(4, gpu_places("01"), gpu_places("01")), 4) == "0,1"
+    assert seen(gpu_places("0123"), 2) == "0,1" and seen(gpu_places("0123"), 1) == "0"
+    assert seen([Place({"CUDA_VISIBLE_DEVICES": ""})] * 2, 2) == ""
+
+
+def test_ranks_on_cores_take_places_and_are_not_overtaken(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch)
+    said = ({}, {"train.world_size": 4}, {"seed": 2})
+    settings = {run_id(made): made for made in map(resolve, said)}
+    names = stage.runs(**dict.fromkeys(settings, "done"))
+    for name, made in settings.items():
+        stage.store.run(name).write_setting(made)
+    assert set(stage.pool(names, places=2).run(names).values()) == {0}
+    ((_, a_ended),), ((b_began, b_ended),), ((c_began, _),) = (stage.under_way(name) for name in names)
+    assert a_ended <= b_began and b_ended <= c_began

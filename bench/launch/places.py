@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.launch.submission import TaskResources
@@ -55,6 +55,31 @@ def on_cpu(beside: int, cpu_threads: int, *, hide: bool = False) -> list[Place]:
     """Make so many places on the cores; `hide`: GPUs that there may be."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if hide else {}
     return [Place({**_threads(cpu_threads), **hidden})] * beside
+
+
+def room_for(ranks: int, free: Sequence[Place], everywhere: Sequence[Place]) -> list[Place] | None:
+    """Choose the places of a run's ranks, each on a GPU of its own where there are GPUs; None while too few are free.
+
+    Where `everywhere` has fewer than there are ranks, all of them: ranks share cores, and the job says what GPUs it
+    lacks.
+    """
+    if ranks == 1:
+        return [free[-1]] if free else None
+
+    def apart(places: Sequence[Place]) -> list[Place]:
+        gpus = {place.environment.get("CUDA_VISIBLE_DEVICES"): place for place in places}
+        gpus.pop("", None)
+        return list(places) if None in gpus or not gpus else list(gpus.values())
+
+    chosen, needed = apart(free), min(ranks, len(apart(everywhere)))
+    return chosen[:needed] if len(chosen) >= needed else None
+
+
+def environment_of(places: Sequence[Place], ranks: int) -> dict[str, str]:
+    """What a run in these places is started with: it sees a GPU for each of its ranks, as far as there are some."""
+    gpus = dict.fromkeys(place.environment.get("CUDA_VISIBLE_DEVICES") for place in places)
+    names = [name for name in gpus if name]
+    return {**places[0].environment, **({"CUDA_VISIBLE_DEVICES": ",".join(names[:ranks])} if names else {})}
 
 
 def _threads(cpu_threads: int) -> dict[str, str]:

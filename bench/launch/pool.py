@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import oom
-from bench.launch.places import Place
+from bench.launch.places import Place, environment_of, room_for
 from bench.launch.watch import Watch
 from bench.orders import Stage
 from bench.stop import Stop, held_back
@@ -63,7 +63,8 @@ class Child:
     attempt: int
     process: subprocess.Popen[bytes]
     places: list[Place]
-    """More than one: it runs alone."""
+    """One for each of its ranks; all of them where it runs alone."""
+    alone: bool
     kills: int | None
     """Processes that had died for want of memory when it began."""
     told: float | None = None
@@ -99,6 +100,7 @@ class Pool:
         self.store, self.orders_path, self.watch, self.terms = store, orders_path, watch, terms
         self.stop, self._own_stop = stop or Stop(exits=False), stop is None
         self.packed = len(places) > 1
+        self.places = places
         self.free: list[Place] = list(places)
         self.children: list[Child] = []
         self.waiting: collections.deque[str] = collections.deque()
@@ -111,6 +113,7 @@ class Pool:
         """Whether a run was not started because the time that remains is too short."""
         self._failures: collections.Counter[str] = collections.Counter()
         self._crowded_out: set[str] = set()
+        self._sizes: dict[str, int] = {}
         self._started = 0
         self._looked = 0.0
 
@@ -152,22 +155,36 @@ class Pool:
                 self.late = True
                 return
             if not self.alone:
-                self._take(self.waiting.popleft(), [self.free.pop()])
+                places = room_for(self._ranks(self.waiting[0]), self.free, self.places)
+                if places is None:  # it is next: runs that need less do not go before it
+                    return
+                self._take(self.waiting.popleft(), places)
             elif self.children:  # they are let end
                 return
             else:
-                places, self.free = self.free, []
-                self._take(self.alone.popleft(), places)
+                self._take(self.alone.popleft(), list(self.free), alone=True)
 
-    def _take(self, run_id: str, places: list[Place]) -> None:
+    def _ranks(self, run_id: str) -> int:
+        """How many places a run takes; one is enough to score it."""
+        if self.terms.stage == "score":
+            return 1
+        if run_id not in self._sizes:
+            self._sizes[run_id] = 1
+            with contextlib.suppress(StoreError):  # its job says what is wrong with it
+                self._sizes[run_id] = self.store.run(run_id).setting().train.world_size
+        return self._sizes[run_id]
+
+    def _take(self, run_id: str, places: list[Place], *, alone: bool = False) -> None:
         """Start a run, or say why not."""
+        for place in places:
+            self.free.remove(place)
         if refusal := self.terms.refusal(run_id):
             self._pass_over(run_id, places, STOPPED, refusal)
         elif self.terms.is_finished(run_id):
             self._pass_over(run_id, places, OK, "done by another process")
         else:
             try:
-                if not self._start(run_id, places):
+                if not self._start(run_id, places, alone):
                     self.free += places
                     self._leave_or_wait(run_id)
             except (StoreError, OSError) as error:  # a full disk, no more processes
@@ -180,14 +197,13 @@ class Pool:
         self.codes[run_id] = code
         self.watch.finished(run_id, self.store.run(run_id).state(), code, why)
 
-    def _start(self, run_id: str, places: list[Place]) -> bool:
+    def _start(self, run_id: str, places: list[Place], alone: bool) -> bool:
         """Claim and start a run; False when another process is at it."""
         folder = self.store.run(run_id)
         attempt = folder.claim()
         if attempt is None:
             return False
         self.elsewhere.pop(run_id, None)
-        alone = len(places) > 1
         command = [sys.executable, "-m", "bench.job", str(folder.path), "--orders", str(self.orders_path)]
         command += ["--attempt", str(attempt), "--stage", self.terms.stage, "--supervised"]
         if places[0].gpu_share < 1.0 and not alone:
@@ -199,10 +215,10 @@ class Pool:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **places[0].environment, "PYTHONUNBUFFERED": "1"},
+                    env={**os.environ, **environment_of(places, self._ranks(run_id)), "PYTHONUNBUFFERED": "1"},
                     start_new_session=True,
                 )
-                self.children.append(Child(run_id, folder, attempt, process, places, oom.kills()))
+                self.children.append(Child(run_id, folder, attempt, process, places, alone, oom.kills()))
         except OSError as error:
             folder.end(attempt, FAILED, f"it could not be started: {error}")
             raise
@@ -254,7 +270,7 @@ class Pool:
         if child.process.stdin is not None:
             child.process.stdin.close()
         code, starved = self._judge(child)
-        alone_next = starved and self.packed and len(child.places) == 1 and child.run_id not in self._crowded_out
+        alone_next = starved and self.packed and not child.alone and child.run_id not in self._crowded_out
         failed = code not in (OK, BAD_INPUT, STOPPED)
         if failed and not alone_next:
             self._failures[child.run_id] += 1

@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from bench import datasets, study
+from bench import datasets, site, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
 from bench.harmless import complain
@@ -40,17 +41,28 @@ def add_study_arguments(parser: argparse.ArgumentParser, *, selection: bool = Tr
 
 
 def open_design(given: argparse.Namespace, *, whole: bool = False) -> tuple[Design, Store]:
-    """Load, resolve and expand the study that the arguments name; `whole`: without --only and --limit.
+    """Load, resolve and expand the study that the arguments name, with the site's defaults under its resources.
+
+    `whole`: without --only and --limit.
 
     Raises StudyError with every mistake of the file, DataError, StoreError.
     """
     store = Store(given.results.resolve())
     loaded = study.load(study.find(given.study), profile=given.profile, overrides=given.set)
+    loaded = replace(loaded, resources=loaded.resources.over(site.load().resources))
     many = needs_confirmation(loaded)
     if many and not given.yes:
         raise study.StudyError([study.Problem(str(loaded.path), "", f"{many}: if you mean it, say --yes")])
     only, limit = ((), None) if whole else (given.only, given.limit)
     return expand(loaded, root=datasets.data_root(), cache=store.cache, only=only, limit=limit), store
+
+
+def report_command(given: argparse.Namespace) -> list[str]:
+    """The command that rebuilds the report of the study that the arguments name, from any folder."""
+    named = [str(study.find(given.study).resolve()), *(["--profile", given.profile] if given.profile else [])]
+    overridden = [f"--set={said}" for said in given.set] + (["--yes"] if given.yes else [])
+    places = ["--results", str(given.results.resolve()), "--reports", str(given.reports.resolve())]
+    return [sys.executable, "-m", "bench.report", *named, *overridden, *places]
 
 
 def sources_of(design: Design) -> dict[Data, Source]:

@@ -9,9 +9,20 @@ import argparse
 import json
 import sys
 
-from bench import overview, rulebook, study
-from bench.command import OK, STOPPED, add_study_arguments, exit_code, open_design, orders_of, sources_of
-from bench.launch.start import launch, places
+from bench import overview, rulebook, site, study
+from bench.command import (
+    OK,
+    STOPPED,
+    add_study_arguments,
+    exit_code,
+    open_design,
+    orders_of,
+    report_command,
+    sources_of,
+)
+from bench.launch import forecast
+from bench.launch.cluster import OnSlurm, Work
+from bench.launch.start import chosen, launch, places
 from bench.terminal import Terminal
 
 
@@ -29,11 +40,18 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.run",
         description="Plan a study, train every run that is missing, score all, and write the report.",
-        epilog="Exit codes: 0 every asked run has an outcome, 2 bad input, 75 stopped and can go on, 1 a failure.",
+        epilog="Exit codes: 0 every asked run has an outcome (or, under Slurm without --wait, is queued), 2 bad input, "
+        "75 stopped and can go on, 1 a failure.",
     )
     add_study_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and its cost; start nothing")
-    parser.add_argument("--executor", choices=("auto", "inline", "local"), default="auto")
+    parser.add_argument(
+        "--executor",
+        choices=("auto", "inline", "local", "slurm"),
+        default="auto",
+        help="auto: Slurm where the study or the site file speaks of it and sbatch is here, else this machine",
+    )
+    parser.add_argument("--wait", action="store_true", help="under Slurm: follow the jobs to their end, then report")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study file")
     parser.add_argument(
         "--rules", action="store_true", help="list which combinations are denied or doubtful, and why (--markdown)"
@@ -48,13 +66,18 @@ def main() -> int:
     design, store = open_design(given)
     sources = sources_of(design)
     whole = open_design(given, whole=True)[0] if given.only or given.limit else design
-    orders = orders_of(whole)
+    orders, here = orders_of(whole), site.load()
+    executor = chosen(given.executor, here, design)
+    on_slurm = OnSlurm(here, report_command(given), given.wait)
     if given.dry_run:
-        console.print(overview.plan(design, store, orders, sources, len(places(design))))
+        slots = forecast.places(design) if executor == "slurm" else len(places(design))
+        console.print(overview.plan(design, store, orders, sources, slots))
+        if executor == "slurm":
+            forecast.show(Work(design, store, orders, "", sources), on_slurm, console)
         return OK
     console.print(overview.head(design, sources))
-    launched = launch(design, whole, store, orders, sources, given.executor)
-    if launched.code != OK and not launched.launched:
+    launched = launch(design, whole, store, orders, sources, executor, on_slurm)
+    if not launched.is_over or (launched.code != OK and not launched.launched):
         return launched.code
 
     from bench.render import report  # pandas and matplotlib, only now

@@ -10,11 +10,12 @@ import pytest
 import bench
 
 ROOT = Path(bench.__file__).parent
-COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score", "bench.latent"}
+COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score", "bench.latent", "bench.cancel"}
 PLANNING = [
     "run",
     "status",
     "clean",
+    "cancel",
     "study",
     "design",
     "setting",
@@ -96,7 +97,10 @@ def test_nothing_imports_a_command():
         ("submitit", ("bench.launch",)),
         (
             "pandas",
-            tuple(f"bench.{name}" for name in ("table", "traces", "effects", "stats", "figures", "render", "report")),
+            tuple(
+                f"bench.{name}"
+                for name in ("table", "traces", "summary", "readings", "effects", "figures", "render", "report")
+            ),
         ),
         ("matplotlib", ("bench.figures", "bench.render", "bench.report")),
     ],

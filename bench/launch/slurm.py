@@ -13,7 +13,8 @@ from typing import NamedTuple
 from bench.design import Run
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
-from bench.launch.submission import REPORT, Stage, Submission, SubmissionFolder, TaskResources, comment, new_id
+from bench.launch.submission import REPORT, Submission, SubmissionFolder, TaskResources, comment, new_id
+from bench.orders import Stage
 from bench.resources import Resources, Scoring, Slurm
 from bench.site import Site
 from bench.store import Store, now

@@ -1,9 +1,10 @@
-"""Unfinished runs → this process, or a pool of subprocesses on this machine."""
+"""Unfinished runs → this process, a pool of subprocesses on this machine, or Slurm."""
 
 from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,14 +12,19 @@ from typing import NamedTuple
 from bench import overview
 from bench.datasets import Source
 from bench.design import Design, Run
+from bench.launch.cluster import OnSlurm, Work, follow, submit
 from bench.launch.inline import run_inline
 from bench.launch.places import Place, places_here
 from bench.launch.pool import Pool, Terms
 from bench.launch.preparing import prepare
+from bench.launch.slurm import too_short
+from bench.launch.todo import unfinished
 from bench.launch.watch import Watch
 from bench.orders import Orders
 from bench.setting import Data, digest
+from bench.site import Site
 from bench.store import OUTCOMES, Store, write_bytes
+from bench.study import StudyError
 from bench.terminal import Terminal
 
 OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
@@ -30,7 +36,9 @@ class Launched(NamedTuple):
     code: int
     """0 every run has an outcome and its scores were tried, 2 bad input, 75 stopped and can go on, 1 a failure."""
     launched: int
-    """Runs that were worked on."""
+    """Runs that were worked on, or are in jobs."""
+    is_over: bool = True
+    """Nobody is left at work: the report may be built."""
 
 
 def places(design: Design) -> list[Place]:
@@ -38,23 +46,33 @@ def places(design: Design) -> list[Place]:
     return places_here(design.study.resources)
 
 
-def unfinished(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source]) -> list[Run]:
-    """Runs without an outcome, or with scores that are asked for and do not stand."""
-    left = []
-    for run in design.runs:
-        folder = store.run(run.run_id)
-        trained = folder.state().trained
-        if trained is None or orders.unscored(folder, run.setting, trained["snapshots"], sources[run.setting.data]):
-            left.append(run)
-    return left
+def chosen(asked: str, site: Site, design: Design) -> str:
+    """Which executor `--executor` means: auto is the site's, or Slurm where the study speaks of it and sbatch is.
+
+    Raises StudyError when it is Slurm and jobs of the study's length cannot work.
+    """
+    resources, meant = design.study.resources, asked
+    if asked == "auto":
+        meant = site.executor or ("slurm" if resources.slurm is not None else "local")
+        if meant == "slurm" and shutil.which("sbatch") is None:
+            meant = "local"
+    if meant == "slurm" and (short := too_short(resources)):
+        raise StudyError([design.study.problem(("resources", "hours"), short)])
+    return meant
 
 
 def launch(
-    design: Design, whole: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], executor: str
+    design: Design,
+    whole: Design,
+    store: Store,
+    orders: Orders,
+    sources: Mapping[Data, Source],
+    executor: str,
+    on_slurm: OnSlurm,
 ) -> Launched:
-    """Bring every run of the design to its outcome and scores.
+    """Bring every run of the design to its outcome and scores; with Slurm, submit what will.
 
-    `whole`: the study's design, of which `design` is what was asked for.
+    `whole`: the study's design, of which `design` is what was asked for.  `executor`: inline, local or slurm.
 
     Raises StoreError when the results folder cannot be written or a run's setting was edited.
     """
@@ -69,6 +87,17 @@ def launch(
     # Two drivers of one study may ask for different scores: each has its own orders.
     orders_path = study_dir / "orders" / f"{digest(orders.model_dump(mode='json'))}.json"
     orders.write(orders_path)
+    if executor == "slurm":
+        work = Work(design, store, orders, f"orders/{orders_path.name}", sources)
+
+        def for_jobs(runs: Sequence[Run]) -> int:
+            return prepare(runs, store, orders_path, study_dir, "driver")
+
+        console = Terminal()
+        code, queued = submit(work, on_slurm, for_jobs, console)
+        if on_slurm.wait and queued:
+            code = worst([code, follow(work, named(design), console)])
+        return Launched(code, queued, is_over=on_slurm.wait)
     code = prepare(todo, store, orders_path, study_dir)
     if code != OK:
         return Launched(code, 0)
@@ -78,8 +107,7 @@ def launch(
     else:
         states = store.states([run.run_id for run in design.runs])
         done = sum(state.status in OUTCOMES for state in states.values())
-        names = {run.run_id: f"{overview.short_name(run.cell, design)}, seed {run.seed}" for run in design.runs}
-        watch = Watch(names, done, Terminal())
+        watch = Watch(named(design), done, Terminal())
         runs = {run.run_id: run for run in todo}
 
         def is_finished(run_id: str) -> bool:
@@ -88,6 +116,11 @@ def launch(
         terms = Terms(is_finished, retries=design.study.resources.retries)
         codes = Pool(store, orders_path, places(design), watch, terms).run(ids)
     return Launched(worst(list(codes.values())), len(todo))
+
+
+def named(design: Design) -> dict[str, str]:
+    """Run id → cell and seed, in words."""
+    return {run.run_id: f"{overview.short_name(run.cell, design)}, seed {run.seed}" for run in design.runs}
 
 
 def record(whole: Design, store: Store) -> None:

@@ -17,14 +17,15 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from bench.orders import Stage
+from bench.scheduler import Job, Scheduler
 from bench.setting import PositiveFloat, PositiveInt, Strict
 from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes, write_json
 
-Stage = Literal["all", "train", "score"]
 Id = Annotated[str, Field(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$")]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-z]+$")]
 REPORT = "report"
@@ -159,37 +160,6 @@ def folders(store: Store, study: str) -> list[SubmissionFolder]:
 # What live jobs will still work on.
 
 
-class Job(Protocol):
-    """What is asked of `bench.scheduler.Job`."""
-
-    @property
-    def id(self) -> str:
-        """As "12" or "12_3"."""
-
-    @property
-    def state(self) -> str:
-        """Slurm's word."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is pending."""
-
-    @property
-    def comment(self) -> str:
-        """As it was submitted."""
-
-    @property
-    def live(self) -> bool:
-        """Whether it may still work."""
-
-
-class Scheduler(Protocol):
-    """What is asked of `bench.scheduler.Scheduler`."""
-
-    def jobs(self) -> Mapping[str, Job] | None:
-        """This user's jobs by id; None when nobody answers."""
-
-
 class Claim(NamedTuple):
     """A live job of a submission."""
 
@@ -235,7 +205,7 @@ def covers(
             continue
         submission, cancelled = found
         for run in runs_of(submission, int(claim.chunk), claim.job.id):
-            if run in states and run not in cancelled and _is_due(store.run(run), states[run], submission, claim.job):
+            if run in states and run not in cancelled and is_due(store.run(run), states[run], submission, claim.job):
                 said = (claim.job.id, claim.job.state, claim.job.reason)
                 yield run, Queued(*said, submission.id, submission.stage, submission.orders)
 
@@ -249,7 +219,8 @@ def runs_of(submission: Submission, chunk: int, job: str) -> tuple[str, ...]:
     return submission.tasks[first + int(number)] if int(number) < count else ()
 
 
-def _is_due(folder: RunFolder, state: RunState, submission: Submission, job: Job) -> bool:
+def is_due(folder: RunFolder, state: RunState, submission: Submission, job: Job) -> bool:
+    """Whether a live job of a submission will do something for one of its runs."""
     if submission.stage == ("score" if state.trained is None else "train"):
         return False
     return not (state.attempt and ended_for_good(folder, job.id))

@@ -22,7 +22,7 @@ from bench.command import (
 )
 from bench.launch import forecast
 from bench.launch.cluster import OnSlurm, Work
-from bench.launch.start import chosen, launch, places
+from bench.launch.start import chosen, launch, orders_name, places
 from bench.terminal import Terminal
 
 
@@ -73,7 +73,7 @@ def main() -> int:
         slots = forecast.places(design) if executor == "slurm" else len(places(design))
         console.print(overview.plan(design, store, orders, sources, slots))
         if executor == "slurm":
-            forecast.show(Work(design, store, orders, "", sources), on_slurm, console)
+            forecast.show(Work(design, store, orders, orders_name(orders), sources), on_slurm, console)
         return OK
     console.print(overview.head(design, sources))
     launched = launch(design, whole, store, orders, sources, executor, on_slurm)

@@ -85,10 +85,10 @@ def launch(
     for run in todo:
         store.run(run.run_id).write_setting(run.setting)
     # Two drivers of one study may ask for different scores: each has its own orders.
-    orders_path = study_dir / "orders" / f"{digest(orders.model_dump(mode='json'))}.json"
+    orders_path = study_dir / orders_name(orders)
     orders.write(orders_path)
     if executor == "slurm":
-        work = Work(design, store, orders, f"orders/{orders_path.name}", sources)
+        work = Work(design, store, orders, orders_name(orders), sources)
 
         def for_jobs(runs: Sequence[Run]) -> int:
             return prepare(runs, store, orders_path, study_dir, "driver")
@@ -116,6 +116,11 @@ def launch(
         terms = Terms(is_finished, retries=design.study.resources.retries)
         codes = Pool(store, orders_path, places(design), watch, terms).run(ids)
     return Launched(worst(list(codes.values())), len(todo))
+
+
+def orders_name(orders: Orders) -> str:
+    """Where orders are kept, from the study's folder."""
+    return f"orders/{digest(orders.model_dump(mode='json'))}.json"
 
 
 def named(design: Design) -> dict[str, str]:

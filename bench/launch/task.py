@@ -22,7 +22,7 @@ from rich.console import Console
 from bench import datasets
 from bench.datasets import DataError
 from bench.launch.places import places_of_task
-from bench.launch.pool import BAD_INPUT, Pool, Terms, failures_of
+from bench.launch.pool import BAD_INPUT, OK, Pool, Terms, failures_of
 from bench.launch.preparing import prepare_by_claim
 from bench.launch.start import worst
 from bench.launch.submission import SubmissionFolder
@@ -104,6 +104,8 @@ class Task:
         left = [run_id for run_id in pool.left if not self.refusal(run_id)]
         if left and (self.stop.reason is not None or pool.late):
             self.requeue(left)
+        if self.stage == "train" and any(self.store.run(run_id).state().trained for run_id in self.runs):
+            return OK  # else the job that scores what is trained would never begin
         return worst(list(codes.values()))
 
     def is_finished(self, run_id: str) -> bool:

@@ -92,6 +92,8 @@ class Slurm(Strict):
     """Further sbatch options."""
     runs_per_task: PositiveInt | None = None
     """Runs that one task of the array works through, in turn; unset: those that share its GPU."""
+    ranks_per_node: PositiveInt | None = None
+    """With `train.world_size`: ranks of a run on one node; unset: all of them."""
     lead_s: Annotated[int, Field(ge=30, le=3600)] = 90
     """How long before the time limit a task is told to keep checkpoints and leave."""
     scoring: Scoring | None = None

@@ -72,6 +72,27 @@ def test_a_task_has_what_all_its_runs_side_by_side_need():
     assert (of_ranks.gpus, of_ranks.cpus, of_ranks.side_by_side) == (2, 6, 1)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "each", "nodes", "on_one"), [(8, 4, 2, 4), (8, None, 1, 8), (6, 4, 2, 3), (2, 8, 1, 2)]
+)
+def test_ranks_of_one_run_may_be_on_several_nodes(ranks, each, nodes, on_one):
+    """The task's own process is one step of the first node; rank 0 there starts the others by a step of theirs."""
+    slurm = Slurm(ranks_per_node=each)
+    has = task_resources(Resources(gpus=1, cpus=2, memory_gb=12.0, slurm=slurm), ranks, KNOWN)
+    assert (has.nodes, has.gpus, has.cpus, has.memory_gb) == (nodes, on_one, 2 * on_one, 12.0 / nodes)
+    text = script(has, slurm)
+    assert {"nodes": str(nodes), "ntasks": str(nodes)}.items() <= options(text).items()
+    (step,) = (line for line in text.splitlines() if line.startswith("srun "))
+    assert "--ntasks=1 " in step and ("--relative=0" in step) == (nodes > 1)
+    (scoring,) = batches(
+        runs(1, ranks),
+        frozenset(["r0x" + str(ranks)]),
+        Resources(slurm=Slurm(ranks_per_node=each, scoring=Scoring())),
+        KNOWN,
+    )
+    assert scoring.resources.nodes == 1
+
+
 @pytest.mark.parametrize(("said", "there", "has"), [(None, True, 1), (None, False, 0), (0, True, 0), (1, False, 1)])
 def test_gpus_unsaid_are_one_where_the_cluster_has_any(said, there, has):
     assert task_resources(Resources(gpus=said), 1, Limits(1000, there)).gpus == has

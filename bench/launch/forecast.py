@@ -58,7 +58,8 @@ def arrays(planned: Sequence[Batch]) -> list[str]:
     lines = []
     for batch in planned:
         has = batch.resources
-        needs = f"{has.gpus} GPU, " if has.gpus else ""
+        needs = f"{has.nodes} nodes of " if has.nodes > 1 else ""
+        needs += f"{has.gpus} GPU, " if has.gpus else ""
         needs += f"{has.cpus} cores" + (f", {has.memory_gb:g} GB" if has.memory_gb else "")
         needs += f", {has.minutes} minutes" if has.minutes else ""
         lines += [f"array that {what[batch.stage]}: {size(batch, tasks)}; a task: {needs}" for _, tasks in batch.chunks]
@@ -72,7 +73,7 @@ def hours(work: Work, planned: Sequence[Batch]) -> str:
     states = work.store.states([run.run_id for run in work.design.runs])
     training = next((batch for batch in planned if batch.stage != "score"), planned[0])
     unit = "GPU-hours" if training.resources.gpus else "core-hours"
-    each = (training.resources.gpus or training.resources.cpus) / training.resources.side_by_side
+    each = _units(training, unit) / training.resources.side_by_side
     seconds = estimate(work.design, states, work.sources).seconds
     about = f"{unit}: unknown until the first run has ended"
     if seconds is not None:
@@ -83,7 +84,7 @@ def hours(work: Work, planned: Sequence[Batch]) -> str:
 
 
 def _units(batch: Batch, unit: str) -> int:
-    return batch.resources.gpus if unit == "GPU-hours" else batch.resources.cpus
+    return batch.resources.nodes * (batch.resources.gpus if unit == "GPU-hours" else batch.resources.cpus)
 
 
 def disk(work: Work, free: Sequence[Run], planned: Sequence[Batch]) -> str:

@@ -103,6 +103,8 @@ def array_script(
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {place}"
     # Since Slurm 22.05 srun does not take --cpus-per-task from sbatch: a step would be bound to one core.
     step = ["--export=ALL", "--ntasks=1", f"--cpus-per-task={resources.cpus}", "--open-mode=append"]
+    if resources.nodes > 1:
+        step += ["--nodes=1", "--relative=0"]
     return str(
         _make_sbatch_string(
             command=command,
@@ -135,7 +137,7 @@ def report_script(
 def _asked(resources: TaskResources, slurm: Slurm, name: str, comment: str, after: str | None) -> dict[str, Any]:
     """What both kinds of jobs are asked for, in submitit's words."""
     gres = ":".join(filter(None, ("gpu", slurm.gpu_type, str(resources.gpus)))) if resources.gpus else None
-    more: dict[str, Any] = {"ntasks": 1, "requeue": True, "signal": f"USR2@{resources.lead_s}"}
+    more: dict[str, Any] = {"ntasks": resources.nodes, "requeue": True, "signal": f"USR2@{resources.lead_s}"}
     if slurm.reservation:
         more["reservation"] = slurm.reservation
     if after:
@@ -150,6 +152,7 @@ def _asked(resources: TaskResources, slurm: Slurm, name: str, comment: str, afte
         "cpus_per_task": resources.cpus,
         "mem": None if resources.memory_gb is None else f"{math.ceil(1024 * resources.memory_gb)}M",
         "gres": gres,
+        "nodes": resources.nodes,
         "partition": slurm.partition,
         "account": slurm.account,
         "qos": slurm.qos,

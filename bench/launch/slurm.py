@@ -94,18 +94,22 @@ def batches(runs: Sequence[Run], trained: frozenset[str], resources: Resources, 
 
 
 def task_resources(resources: Resources, ranks: int, known: Limits) -> TaskResources:
-    """What one task needs for the runs that it has side by side."""
+    """What one task needs for the runs that it has side by side, or for the ranks of one run."""
+    slurm = resources.slurm or Slurm()
     asked = resources.gpus if resources.gpus is not None else int(known.has_gpus)
     beside = resources.runs_per_gpu if asked and ranks == 1 else 1
     cores = max(resources.cpus, resources.cpu_threads)
+    nodes = math.ceil(ranks / (slurm.ranks_per_node or ranks))
+    each = math.ceil(ranks / nodes)
     return TaskResources(
         side_by_side=beside,
-        gpus=asked * ranks,
-        cpus=cores * beside * ranks,
+        nodes=nodes,
+        gpus=asked * each,
+        cpus=cores * beside * each,
         cpu_threads=resources.cpu_threads,
-        memory_gb=None if resources.memory_gb is None else resources.memory_gb * beside,
+        memory_gb=None if resources.memory_gb is None else resources.memory_gb * beside / nodes,
         minutes=None if resources.hours is None else math.ceil(60 * resources.hours),
-        lead_s=(resources.slurm or Slurm()).lead_s,
+        lead_s=slurm.lead_s,
         retries=resources.retries,
     )
 
@@ -125,7 +129,7 @@ def _scoring(batch: Batch, follows: int | None, slurm: Slurm, asked: Scoring) ->
     said = asked.model_dump(exclude_none=True, exclude={"partition", "hours"})
     minutes = None if asked.hours is None else math.ceil(60 * asked.hours)
     beside = batch.resources.side_by_side if asked.gpus != 0 else 1
-    has = batch.resources.model_copy(update={**said, "minutes": minutes, "side_by_side": beside})
+    has = batch.resources.model_copy(update={**said, "minutes": minutes, "side_by_side": beside, "nodes": 1})
     return batch._replace(stage="score", resources=has, slurm=elsewhere(slurm, asked.partition), follows=follows)
 
 

@@ -50,6 +50,8 @@ class TaskResources(Strict):
 
     side_by_side: PositiveInt = 1
     """Runs at a time; the gpus, cpus and memory below are the task's, for all of them together."""
+    nodes: PositiveInt = 1
+    """The gpus, cpus and memory are of each; the task's own process is on the first."""
     gpus: Annotated[int, Field(ge=0)] = 0
     cpus: PositiveInt = 1
     cpu_threads: PositiveInt = 1

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from bench.launch.slurm import too_short
 from bench.launch.todo import unfinished
 from bench.launch.watch import Watch
 from bench.orders import Orders
+from bench.protocol import requests
 from bench.setting import Data, digest
 from bench.site import Site
 from bench.store import OUTCOMES, Store, write_bytes
@@ -28,6 +30,9 @@ from bench.study import StudyError
 from bench.terminal import Terminal
 
 OK, BAD_INPUT, STOPPED, FAILED = 0, 2, 75, 1
+WRITERS = 16
+DOWNLOADED = ("inception", "dinov2")
+"""Extractors whose weights do not come with the project."""
 
 
 class Launched(NamedTuple):
@@ -82,8 +87,8 @@ def launch(
     if not todo:
         return Launched(OK, 0)
     store.check_writable()
-    for run in todo:
-        store.run(run.run_id).write_setting(run.setting)
+    with ThreadPoolExecutor(WRITERS) as pool:  # a disk makes many files safe in the time of one
+        list(pool.map(lambda run: store.run(run.run_id).write_setting(run.setting), todo))
     # Two drivers of one study may ask for different scores: each has its own orders.
     orders_path = study_dir / orders_name(orders)
     orders.write(orders_path)
@@ -91,6 +96,8 @@ def launch(
         work = Work(design, store, orders, orders_name(orders), sources)
 
         def for_jobs(runs: Sequence[Run]) -> int:
+            if not is_for_driver(runs, orders, sources):
+                return OK
             return prepare(runs, store, orders_path, study_dir, "driver")
 
         console = Terminal()
@@ -116,6 +123,19 @@ def launch(
         terms = Terms(is_finished, retries=design.study.resources.retries)
         codes = Pool(store, orders_path, places(design), watch, terms).run(ids)
     return Launched(worst(list(codes.values())), len(todo))
+
+
+def is_for_driver(runs: Sequence[Run], orders: Orders, sources: Mapping[Data, Source]) -> bool:
+    """Whether runs need something from here before their jobs start: a download, or a try of a module of one's own."""
+    used = {run.setting.data: sources[run.setting.data] for run in runs}
+    if any(run.setting.sources for run in runs) or not all(source.present for source in used.values()):
+        return True
+    asked = (
+        request
+        for data, source in used.items()
+        for request in requests(orders.metrics, orders.evaluate, data, "", "", source)
+    )
+    return any(request.settings.get("extractor") in DOWNLOADED for request in asked)
 
 
 def orders_name(orders: Orders) -> str:

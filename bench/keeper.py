@@ -45,12 +45,16 @@ class RunKeeper:
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoint_s = checkpoint_s
         self._last_checkpoint = time.monotonic()
+        self._unkept = ""
+        """Why the last checkpoint is not there."""
         self._log = (self.folder / "train.jsonl").open("a")
         self._probes: IO[str] | None = None
         self._said = 0.0
 
     def close(self) -> None:
         """End the logs.  Raises OSError when they cannot be kept."""
+        if self._unkept:
+            self.notes.append(self._unkept)
         self._sync()
         self._log.close()
         if self._probes is not None:
@@ -109,9 +113,10 @@ class RunKeeper:
             self._sync()  # a machine that goes down must not keep the step and lose its log
             write_bytes(self.checkpoints / f"{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
         except (WriteError, OSError) as error:
-            self.notes.append(f"no checkpoint at step {step}: {error}")
-            print(self.notes[-1], flush=True)
+            self._unkept = f"no checkpoint at step {step}: {error}"
+            print(self._unkept, flush=True)
             return
+        self._unkept = ""
         for path in sorted(self.checkpoints.glob("*.pt"))[:-KEPT]:
             path.unlink(missing_ok=True)
 

@@ -6,7 +6,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV := .venv
 BIN := $(VENV)/bin
 NEEDS_GB := 6
-NEEDS := torch torchvision numpy pandas scipy skimage sklearn cleanfid matplotlib PIL pydantic ruamel.yaml rich jinja2 pydoe
+NEEDS := torch torchvision numpy pandas scipy statsmodels skimage sklearn cleanfid matplotlib PIL pydantic ruamel.yaml rich \
+    jinja2 pydoe submitit
 NEEDS_DEV := pytest pytest_cov xdist coverage ruff mypy playwright
 has = $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' $(1) 2>/dev/null
 

@@ -11,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench import datasets, outcomes, provenance
+from bench import datasets, outcomes, own_modules, provenance, standing
 from bench.datasets import Source
 from bench.design import Cell, Design, Run
 from bench.orders import Orders
+from bench.rows import Rows
 from bench.schedule import nimg_after, schedule
 from bench.setting import Data, Setting, resolved
 from bench.store import RunState, Store
@@ -23,6 +24,7 @@ STYLES = {
     "done": "green",
     "diverged": "yellow",
     "running": "cyan",
+    "queued": "blue",
     "stopped": "magenta",
     "failed": "red",
     "missing": "dim",
@@ -34,18 +36,24 @@ LENGTHS = ("train.kimg", "train.epochs", "train.g_steps", "train.labelled_steps"
 
 def plan(design: Design, store: Store, orders: Orders, sources: Mapping[Data, Source], places: int) -> RenderableType:
     """Cells, seeds, run ids, what is done and missing, what is left out and why, and the cost."""
-    states = store.states([run.run_id for run in design.runs])
+    states = standing.states(design, store)
     parts: list[RenderableType] = [head(design, sources), cells(design, states)]
     if design.aliases:
         parts.append(notes("aliases (effects that this fraction cannot tell apart)", design.aliases))
     parts += left_out(design)
-    own = sorted({name for run in design.runs for name in run.setting.sources})
-    if own:
-        parts.append(notes("modules of your own, imported only in the runs", own))
+    if own := own_code(design):
+        parts.append(notes("code of your own, imported only in the runs", own))
     if design.study.probes:
         parts.append(probing(design, store, states))
     parts.append(cost(design, store, states, orders, sources, places))
     return Group(*parts)
+
+
+def own_code(design: Design) -> list[str]:
+    """Every `pkg.module:Name` that the runs or their scores will import, with the file that it stands in."""
+    names = {getattr(run.setting, key) for run in design.runs for key in own_modules.OWN_KEYS}
+    names.add(design.study.evaluate.extractor)
+    return [f"{name}  {own_modules.locate(name)}" for name in sorted(name for name in names if ":" in name)]
 
 
 def head(design: Design, sources: Mapping[Data, Source]) -> RenderableType:
@@ -68,7 +76,7 @@ def cells(design: Design, states: Mapping[str, RunState]) -> RenderableType:
     """A row for each cell: its levels, and each seed's run id in the colour of its status."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("cell", overflow="fold")
-    for status in ("done", "running", "missing"):
+    for status in ("done", "running", "queued", "missing"):
         table.add_column(status, justify="right")
     table.add_column("runs, by seed", overflow="fold")
     reference = next((cell.name for cell in design.cells if cell.levels == design.study.reference), None)
@@ -79,8 +87,8 @@ def cells(design: Design, states: Mapping[str, RunState]) -> RenderableType:
         name = Text(f"{cell.name} (reference)" if cell.name == reference else short_name(cell, design))
         if cell.forced:
             name.append(f"  forced: {cell.forced}", style="yellow")
-        left = len(runs) - counts["done"] - counts["diverged"] - counts["running"]
-        table.add_row(name, str(counts["done"] + counts["diverged"]), str(counts["running"]), str(left), ids)
+        n = [counts["done"] + counts["diverged"], counts["running"], counts["queued"]]
+        table.add_row(name, *map(str, [*n, len(runs) - sum(n)]), ids)
     return table
 
 
@@ -250,31 +258,39 @@ def labels(design: Design, store: Store, states: Mapping[str, RunState]) -> dict
     return found
 
 
-def status_table(design: Design, store: Store) -> RenderableType:
-    """A row for each run, with progress, label or cause, and the log's tail of what failed."""
-    states = store.states([run.run_id for run in design.runs])
+TAILS = 10
+"""Logs of so many failed runs are shown in a status."""
+
+
+def status_table(design: Design, store: Store, states: Mapping[str, RunState] | None = None) -> RenderableType:
+    """A row for each run, with progress, label or cause, and the log's tail of what failed.
+
+    `states`: as `standing.states` found them, which are looked up where they are not given.
+    """
+    if states is None:
+        states = standing.states(design, store)
     found = labels(design, store, states)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("run", "cell", "seed", "status", "attempt", ""):
-        table.add_column(title, overflow="fold")
+    names = {cell.name: short_name(cell, design) for cell in design.cells}
+    rows = []
     for run in design.runs:
         state = states[run.run_id]
-        table.add_row(
-            run.run_id,
-            Text(short_name(run.cell, design)),
-            str(run.seed),
-            Text(state.status, style=STYLES[state.status]),
-            str(state.attempt or ""),
-            Text(detail(state, found.get(run.run_id))),
-        )
+        said = detail(state, found.get(run.run_id))
+        rows.append([run.run_id, names[run.cell.name], str(run.seed), state.status, str(state.attempt or ""), said])
+    styles = [STYLES[states[run.run_id].status] for run in design.runs]
+    table = Rows(("run", "cell", "seed", "status", "attempt", ""), rows, folded=(5, 1), styled=3, styles=styles)
     parts: list[RenderableType] = [counts_line(states, found), table]
+    if unanswered := standing.unanswered(design, store, states):
+        parts.append(Text(unanswered, style="yellow"))
     parts += [Text(mixture.line(), style="yellow") for mixture in mixtures(design, store, states)]
     if design.study.probes:
         parts.append(Text(f"probes: {', '.join(design.study.probes)}", style="dim"))
-    for run in design.runs:
-        if states[run.run_id].status == "failed":
-            parts.append(Text(f"\n{run.run_id} {run.cell.name}, seed {run.seed}:", style="bold red"))
-            parts.append(Text(store.run(run.run_id).log_tail(), style="dim"))
+    failed = [run for run in design.runs if states[run.run_id].status == "failed"]
+    for run in failed[:TAILS]:
+        parts.append(Text(f"\n{run.run_id} {run.cell.name}, seed {run.seed}:", style="bold red"))
+        parts.append(Text(store.run(run.run_id).log_tail(), style="dim"))
+    if len(failed) > TAILS:
+        where = store.root / "runs" / "RUN" / "attempts" / "N" / "log.txt"
+        parts.append(Text(f"\n{len(failed) - TAILS} more have failed: their logs are {where}", style="bold red"))
     return Group(*parts)
 
 
@@ -289,9 +305,13 @@ def detail(state: RunState, label: outcomes.Label | None = None) -> str:
         return f"collapsed at {label.at_kimg:g} kimg"
     if label is not None and label.outcome == "never_learned":
         return "never learned"
-    if state.status == "running" and state.alive.get("steps"):
+    if state.status == "running":
+        where = [f"job {state.job}"] if state.job else []
+        if not state.alive.get("steps"):
+            return ", ".join(where)
         share = state.alive["step"] / state.alive["steps"]
-        return f"{share:.0%}, {state.alive['kimg']:.1f} kimg, {state.alive['images_per_second']:.0f} img/s"
+        rate = f"{state.alive['images_per_second']:.0f} img/s"
+        return ", ".join([f"{share:.0%}", f"{state.alive['kimg']:.1f} kimg", rate, *where])
     if state.cause:
         return state.cause
     if state.trained:

@@ -1,17 +1,22 @@
-"""`python -m bench.status STUDY`: what is done, running, missing; read from files, writing nothing."""
+"""`python -m bench.status STUDY`: what is done, running, queued, missing; from files, then Slurm; writing nothing."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.live import Live
 
-from bench import overview
+from bench import overview, standing
 from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.design import Design
+from bench.harmless import complain
+from bench.liveness import WATCH_S
+from bench.store import RunState, Store
 from bench.terminal import Terminal
 
 
@@ -24,25 +29,35 @@ def main() -> int:
     given = parser.parse_args()
     design, store = open_design(given)
     console = Terminal()
+    states = standing.states(design, store)
+    if store.witness.suspects and not given.watch:
+        said = f"{len(store.witness.suspects)} heartbeats look old: watching them for {WATCH_S:.0f} s"
+        complain(f"{said}, since a clock that is wrong would look the same")
+        states = standing.states(design, store, settled=True)
     if given.json:
-        states = store.states([run.run_id for run in design.runs])
-        labels = overview.labels(design, store, states)
-        rows = [
-            {"run": run.run_id, "cell": run.cell.levels, "seed": run.seed}
-            | dataclasses.asdict(states[run.run_id])
-            | {"label": labels[run.run_id]._asdict() if run.run_id in labels else None}
-            for run in design.runs
-        ]
-        mixed = [mixture._asdict() for mixture in overview.mixtures(design, store, states)]
-        print(json.dumps({"study": design.study.name, "mixed": mixed, "runs": rows}, indent=1))
+        print(json.dumps(as_json(design, store, states), indent=1))
     elif given.watch:
-        with Live(overview.status_table(design, store), console=console, auto_refresh=False) as live:
+        with Live(overview.status_table(design, store, states), console=console, auto_refresh=False) as live:
             while True:
                 time.sleep(2.0)
                 live.update(overview.status_table(design, store), refresh=True)
     else:
-        console.print(overview.status_table(design, store))
+        console.print(overview.status_table(design, store, states))
     return OK
+
+
+def as_json(design: Design, store: Store, states: Mapping[str, RunState]) -> dict[str, Any]:
+    """The status for programs: `docs/results.md` names the keys."""
+    labels = overview.labels(design, store, states)
+    rows = [
+        {"run": run.run_id, "cell": run.cell.levels, "seed": run.seed}
+        | vars(states[run.run_id])
+        | {"label": labels[run.run_id]._asdict() if run.run_id in labels else None}
+        for run in design.runs
+    ]
+    mixed = [mixture._asdict() for mixture in overview.mixtures(design, store, states)]
+    note = standing.unanswered(design, store, states)
+    return {"study": design.study.name, "note": note, "mixed": mixed, "runs": rows}
 
 
 if __name__ == "__main__":

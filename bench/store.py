@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from bench.setting import Setting, identity, resolved, run_id, unflatten
 
 Status = Literal["missing", "queued", "running", "stopped", "done", "diverged", "failed"]
 OUTCOMES = ("done", "diverged")
+TAIL_BYTES = 16384
 PLAIN = re.compile(r"\w[\w.+=,@-]{0,200}")
 """A name that is one file's, wherever it stands."""
 
@@ -108,7 +109,7 @@ def _write_temporary(path: Path, content: Content) -> Path:
     return Path(name)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path | str) -> dict[str, Any] | None:
     """Read a JSON object; None when it is absent, half-written or no object."""
     try:
         with open(path, "rb") as file:
@@ -222,7 +223,7 @@ class RunFolder:
         """Write the setting once; a second writer must agree.  Raises StoreError."""
         path = self.path / "setting.json"
         shown = unflatten({k: v for k, v in resolved(setting).items() if k != "data.folder"})
-        if not publish_json(path, {"identity": identity(setting), "setting": shown}):
+        if path.exists() or not publish_json(path, {"identity": identity(setting), "setting": shown}):
             self.setting()
 
     def claim(self) -> int | None:
@@ -261,7 +262,7 @@ class RunFolder:
         return not (folder / "ended.json").exists() and self.witness.is_alive(folder, self._owner(number))
 
     def _owner(self, number: int) -> dict[str, Any]:
-        return read_json(self.attempt(number) / "owner.json") or {}
+        return read_json(f"{self.path}/attempts/{number}/owner.json") or {}
 
     def end(self, number: int, code: int, reason: str, *, again: bool = False, oom: bool = False) -> None:
         """Record how an attempt ended; the first word on code and reason stands.
@@ -277,7 +278,7 @@ class RunFolder:
         """Derive the status from the files, as far as they and the scheduler tell; write nothing."""
         attempts = self.attempts()
         newest = attempts[-1] if attempts else 0
-        trained = read_json(self.trained)
+        trained = read_json(f"{self.path}/trained.json")
         if trained and trained.get("status") in OUTCOMES:
             trained["snapshots"] = [plain(str(label)) for label in trained.get("snapshots") or []]
             return RunState(trained["status"], newest, trained.get("cause"), trained)
@@ -329,8 +330,9 @@ class RunFolder:
     def log_tail(self, lines: int = 12) -> str:
         """The last lines that the newest attempt printed."""
         for number in reversed(self.attempts()):
-            with contextlib.suppress(OSError):
-                text = (self.attempt(number) / "log.txt").read_text(errors="replace")
+            with contextlib.suppress(OSError), (self.attempt(number) / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                text = file.read().decode(errors="replace")
                 return "\n".join(text.rstrip().splitlines()[-lines:])
         return ""
 
@@ -350,12 +352,13 @@ class Store:
     def __init__(self, root: Path, witness: Witness | None = None) -> None:
         """`witness`: who judges whether attempts are alive; kept, so that it may watch them."""
         self.root = root
+        self.runs = root / "runs"
         self.cache = root / "cache"
         self.witness = witness or Witness()
 
     def run(self, identifier: str) -> RunFolder:
         """A run's folder, which need not exist yet.  Raises StoreError for what is no identifier."""
-        return RunFolder(self.root / "runs" / plain(identifier), self.witness)
+        return RunFolder(self.runs / plain(identifier), self.witness)
 
     def study(self, name: str) -> Path:
         """A study's folder, which need not exist yet.  Raises StoreError for what is no name."""
@@ -370,16 +373,20 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def states(self, identifiers: Iterable[str], *, patient: bool = False) -> dict[str, RunState]:
-        """Statuses of many runs.
+    def states(self, identifiers: Iterable[str]) -> dict[str, RunState]:
+        """Statuses of many runs."""
+        return {identifier: self.run(identifier).state() for identifier in identifiers}
 
-        `patient`: where a heartbeat looks old, which a wrong clock may do too, watch it for `WATCH_S` seconds.
+    def settle(self, found: Mapping[str, RunState]) -> dict[str, RunState]:
+        """Return statuses after a closer look at attempts whose heartbeats look old, which a wrong clock may do too.
+
+        Takes `liveness.WATCH_S` seconds where there are any, else none.
         """
-        found = {identifier: self.run(identifier).state() for identifier in identifiers}
-        began = time.monotonic()
-        while patient and self.witness.suspects and time.monotonic() - began < 2 * WATCH_S:
+        settled, began = dict(found), time.monotonic()
+        while time.monotonic() - began < 2 * WATCH_S:
+            doubtful = {folder.parent.parent.name for folder in self.witness.suspects} & found.keys()
+            if not doubtful:
+                break
             time.sleep(WATCH_S / 8)
-            for folder in sorted(self.witness.suspects):
-                identifier = folder.parent.parent.name
-                found[identifier] = self.run(identifier).state()
-        return found
+            settled |= self.states(doubtful)
+        return settled

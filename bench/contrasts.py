@@ -7,13 +7,14 @@ numbers have a t interval with n - 1 degrees of freedom.  A pooled error would b
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 Cells = Mapping[str, Mapping[int, float]]
 """Cell → seed → value; a run without a value is left out."""
@@ -41,12 +42,13 @@ class Contrast(NamedTuple):
 NOTHING = Contrast(None, None, None, None, None, None, 0, "none", {})
 
 
-def contrast(cells: Cells, weights: Weights, level: float = 0.95) -> Contrast:
+def contrast(cells: Cells, weights: Weights, level: float = 0.95, *, paired: bool = True) -> Contrast:
     """Estimate sum of weight · mean over the cells in `weights`.
 
     Paired where all of them have the same two seeds or more: mean ± t(n - 1) · sd / √n of the seeds' own weighted sums
-    (Student 1908).  Else from each cell's mean and variance, with Satterthwaite's degrees of freedom (1946), which
-    loses what pairing gives; with one value in some cell there is no interval, and with none no estimate.
+    (Student 1908).  Else, or not `paired`, from each cell's mean and variance, with Satterthwaite's degrees of freedom
+    (1946), which loses what pairing gives.  With one value in some cell there is no interval, and with none no
+    estimate; nor is there an interval where no value differs from seed to seed.
     """
     values = {cell: cells.get(cell, {}) for cell in weights}
     seeds = sorted(set.intersection(*(set(found) for found in values.values()))) if values else []
@@ -54,15 +56,17 @@ def contrast(cells: Cells, weights: Weights, level: float = 0.95) -> Contrast:
     n = min((len(found) for found in values.values()), default=0)
     if n == 0:
         return NOTHING
-    if all(len(found) == len(seeds) for found in values.values()):
+    largest = max(abs(weights[cell] * value) for cell, found in values.items() for value in found.values())
+    rounding = 1e-12 * (largest if math.isfinite(largest) else 0.0)  # what differs by less does not differ
+    if paired and all(len(found) == len(seeds) for found in values.values()):
         differences = np.array(list(by_seed.values()))
         estimate = math.fsum(differences) / n
         known = n > 1 and math.isfinite(estimate)
         se = math.sqrt(math.fsum((differences - estimate) ** 2) / (n - 1) / n) if known else None
-        return _with_interval(estimate, se, n - 1.0, n, "paired", by_seed, level)
+        return _with_interval(estimate, se, n - 1.0, n, "paired", by_seed, level, rounding)
     estimate = math.fsum(weights[cell] * math.fsum(found.values()) / len(found) for cell, found in values.items())
     if n < 2 or not math.isfinite(estimate):
-        return _with_interval(estimate, None, 0.0, n, "satterthwaite", by_seed, level)
+        return _with_interval(estimate, None, 0.0, n, "satterthwaite", by_seed, level, rounding)
     shares = [
         (weights[cell] ** 2 * float(np.var(list(found.values()), ddof=1)) / len(found), len(found))
         for cell, found in values.items()
@@ -70,7 +74,7 @@ def contrast(cells: Cells, weights: Weights, level: float = 0.95) -> Contrast:
     variance = math.fsum(share for share, _ in shares)
     spread = math.fsum(share**2 / (count - 1) for share, count in shares)
     df = variance**2 / spread if spread > 0 else float(n - 1)
-    return _with_interval(estimate, math.sqrt(variance), df, n, "satterthwaite", by_seed, level)
+    return _with_interval(estimate, math.sqrt(variance), df, n, "satterthwaite", by_seed, level, rounding)
 
 
 def _with_interval(
@@ -81,12 +85,40 @@ def _with_interval(
     method: Literal["paired", "satterthwaite"],
     by_seed: dict[int, float],
     level: float,
+    rounding: float,
 ) -> Contrast:
-    if se is None:
+    if se is None or se <= rounding:
         return Contrast(estimate, None, None, None, None, None, n, method, by_seed)
     half = float(special.stdtrit(df, 0.5 + level / 2)) * se
-    p = float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else float(estimate == 0)
+    p = 2 * float(special.stdtr(df, -abs(estimate) / se))
     return Contrast(estimate, estimate - half, estimate + half, se, df, p, n, method, by_seed)
+
+
+def tail(found: Contrast, bound: float) -> tuple[float, float]:
+    """One-sided p of an effect not below, and of one not above, `bound`; 1, 1 of a contrast without an interval."""
+    if found.estimate is None or found.se is None:
+        return 1.0, 1.0
+    t = (found.estimate - bound) / found.se
+    return float(special.stdtr(found.df, t)), float(special.stdtr(found.df, -t))
+
+
+def seed_correlation(cells: Cells, weights: Weights) -> float | None:
+    """How the two sides of a contrast go together over the seeds that all its cells have; None below three seeds.
+
+    Pairing gains from it: var(left - right) = var(left) + var(right) - 2 ρ sd sd.
+    """
+    values = {cell: cells.get(cell, {}) for cell in weights}
+    seeds = sorted(set.intersection(*(set(found) for found in values.values()))) if values else []
+    sides = [
+        [
+            math.fsum(sign * weights[cell] * values[cell][seed] for cell in weights if sign * weights[cell] > 0)
+            for seed in seeds
+        ]
+        for sign in (1, -1)
+    ]
+    if len(seeds) < 3 or any(float(np.ptp(side)) <= 1e-12 * max(map(abs, side)) for side in sides):
+        return None
+    return float(np.corrcoef(np.array(sides))[0, 1])
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -148,20 +180,26 @@ def power(effect_size: float, sd: float, n: int, alpha: float = 0.05) -> float:
         return 0.0
     bound = float(special.stdtrit(n - 1, 1 - alpha / 2))
     shift = abs(effect_size) / sd * math.sqrt(n)
-    # Far out the other tail is nothing, and scipy's is NaN at places.
-    other_tail = float(stats.nct.cdf(-bound, n - 1, shift)) if shift < 5 else 0.0
-    return float(stats.nct.sf(bound, n - 1, shift)) + other_tail
+    below, above = (float(special.nctdtr(n - 1, shift, edge)) for edge in (-bound, bound))
+    # Where a tail is less than 1e-90, SciPy's is NaN at places.
+    return 1.0 - (0.0 if math.isnan(above) else above) + (0.0 if math.isnan(below) else below)
 
 
 def detectable(sd: float, n: int, alpha: float = 0.05, wanted: float = 0.8) -> float | None:
     """Smallest mean difference that n seeds find with the wanted power; None for one seed, which finds nothing."""
     if n < 2:
         return None
-    return sd * float(optimize.brentq(lambda size: power(size, 1.0, n, alpha) - wanted, 1e-6, 1e3))
+    low, high = 0.0, 1e4
+    for _ in range(60):  # by halves: importing SciPy's root finders would take longer
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(middle, 1.0, n, alpha) < wanted else (low, middle)
+    return sd * high
 
 
 def seeds_needed(
     effect_size: float, sd: float, alpha: float = 0.05, wanted: float = 0.8, most: int = 10_000
 ) -> int | None:
     """Fewest seeds that find a mean difference with the wanted power; None when more than `most`."""
-    return next((n for n in range(2, most + 1) if power(effect_size, sd, n, alpha) >= wanted), None)
+    if power(effect_size, sd, most, alpha) < wanted:
+        return None
+    return 2 + bisect.bisect_left(range(2, most), True, key=lambda n: power(effect_size, sd, n, alpha) >= wanted)

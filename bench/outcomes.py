@@ -56,6 +56,11 @@ class Label(NamedTuple):
     """Why there is no label, or what keeps a run that met the criterion from one."""
 
 
+def unknown(note: str | None) -> bool:
+    """Whether a note says that a run that is done could not be judged."""
+    return (note or "").startswith("no label")
+
+
 class Value(NamedTuple):
     """One value of a score."""
 

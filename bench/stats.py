@@ -6,12 +6,16 @@ tail (a nominal 95 % percentile interval over 3 seeds covers about 76 %).
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 
 class Estimate(NamedTuple):
@@ -69,3 +73,165 @@ def median_index(values: Sequence[float | None], direction: str) -> int | None:
     badness = [math.inf if value is None else sign * value for value in values]
     ranked = sorted(range(len(values)), key=lambda place: (badness[place], place))
     return ranked[len(ranked) // 2] if ranked else None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Failures as outcomes.
+
+
+class Rates(NamedTuple):
+    """Two shares of runs compared, left minus right."""
+
+    estimate: float
+    low: float
+    high: float
+    """Newcombe's interval (1998), from Wilson's of each."""
+    p_above: float
+    """One-sided p of left not above right: Barnard's exact test (1945)."""
+    p_below: float
+
+
+@functools.cache
+def compare_rates(left: int, n_left: int, right: int, n_right: int, level: float = 0.95) -> Rates | None:
+    """Compare `left` of `n_left` runs with `right` of `n_right`; None when a side has none.
+
+    Runs count as independent, whatever cell and seed they are of.
+    """
+    if not n_left or not n_right:
+        return None
+    low, high = confint_proportions_2indep(left, n_left, right, n_right, method="newcomb", alpha=1 - level)
+    estimate = left / n_left - right / n_right
+    table = [[left, right], [n_left - left, n_right - right]]
+    above = float(stats.barnard_exact(table, alternative="greater").pvalue) if estimate > 0 else 1.0
+    below = float(stats.barnard_exact(table, alternative="less").pvalue) if estimate < 0 else 1.0
+    return Rates(estimate, float(low), float(high), min(1.0, above), min(1.0, below))
+
+
+def rate_tails(left: int, n_left: int, right: int, n_right: int, bound: float) -> tuple[float, float]:
+    """One-sided p of a difference of shares not below, and of one not above, `bound`.
+
+    At 0 Barnard's exact test; elsewhere the level at which Newcombe's interval begins to hold the bound.
+    """
+    found = compare_rates(left, n_left, right, n_right)
+    if found is None:
+        return 1.0, 1.0
+    if bound == 0:
+        return found.p_below, found.p_above
+
+    def reach(alpha: float, side: int) -> float:
+        bounds = confint_proportions_2indep(left, n_left, right, n_right, method="newcomb", alpha=alpha)
+        return float(bounds[side]) - bound
+
+    def p(side: int) -> float:
+        away = (1, -1)[side]
+        if away * (found.estimate - bound) <= 0:
+            return 1.0
+        least, most = 1e-9, 1 - 1e-9
+        if away * reach(least, side) > 0:
+            return least / 2
+        return float(optimize.brentq(reach, least, most, args=(side,))) / 2
+
+    return p(1), p(0)
+
+
+def share_tails(k: int, n: int, bound: float) -> tuple[float, float]:
+    """One-sided p of a share not below, and of one not above, `bound`: the exact binomial test."""
+    below, above = (float(stats.binomtest(k, n, bound, alternative=side).pvalue) for side in ("less", "greater"))
+    return below, above
+
+
+def composite_median(values: Sequence[float | None], direction: str) -> float | None:
+    """Median over all runs with an outcome, failures (None) ranked worst; None when half of them or more failed.
+
+    direction: `lower` (is better) or `higher`; for `reference` there is no worst, and None.
+    """
+    if direction == "reference" or not values:
+        return None
+    worst = -math.inf if direction == "higher" else math.inf
+    median = float(np.median([worst if value is None else value for value in values]))
+    return median if math.isfinite(median) else None
+
+
+def chance_of_better(left: Sequence[float | None], right: Sequence[float | None], direction: str) -> float | None:
+    """Share of all pairs of runs in which left is better; a failure (None) loses, and two failures or equals are half.
+
+    The Mann-Whitney statistic over n_left · n_right.  None where a side has no run, or no direction is better.
+    """
+    if direction == "reference" or not left or not right:
+        return None
+    sign = -1.0 if direction == "lower" else 1.0
+    rank = [[-math.inf if value is None else sign * value for value in side] for side in (left, right)]
+    won = sum(1.0 if one > other else 0.5 if one == other else 0.0 for one in rank[0] for other in rank[1])
+    return won / (len(left) * len(right))
+
+
+class Alive(NamedTuple):
+    """A step of a survival curve."""
+
+    kimg: float
+    share: float
+    low: float
+    high: float
+
+
+def survival(ends: Sequence[tuple[float, bool]], level: float = 0.95) -> list[Alive]:
+    """Share of runs that have not failed by each kimg: Kaplan and Meier (1958) with log-log bounds.
+
+    ends: of each run (kimg, whether it failed there); one that did not fail is censored there.
+    Returns a step for each kimg at which one failed; [] for none.
+    """
+    if not any(failed for _, failed in ends):
+        return []
+    data = stats.CensoredData(
+        uncensored=[kimg for kimg, failed in ends if failed], right=[kimg for kimg, failed in ends if not failed]
+    )
+    curve = stats.ecdf(data).sf
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The confidence interval is undefined")  # at shares of 0 and 1
+        bounds = curve.confidence_interval(level, method="log-log")
+    steps = []
+    for kimg, share, low, high in zip(
+        curve.quantiles, curve.probabilities, bounds.low.probabilities, bounds.high.probabilities, strict=True
+    ):
+        if any(failed and end == kimg for end, failed in ends):
+            low, high = (low if math.isfinite(low) else 0.0, high if math.isfinite(high) else 1.0)
+            steps.append(Alive(float(kimg), float(share), float(low), float(high)))
+    return steps
+
+
+class Correlation(NamedTuple):
+    """Pearson's r with Fisher's interval (1915), and its one-sided p (t with n - 2 degrees of freedom)."""
+
+    r: float
+    low: float
+    high: float
+    p_above: float
+    """Of an r not above 0."""
+    p_below: float
+
+
+def correlation(pairs: Sequence[tuple[float, float]], level: float = 0.95) -> Correlation | None:
+    """Correlate; None for fewer than four pairs, or where one side does not vary."""
+    values = np.asarray(pairs, dtype=float).reshape(-1, 2)
+    spread = np.ptp(values, axis=0) if len(values) else np.zeros(2)
+    if len(values) < 4 or (spread <= 1e-12 * np.abs(values).max(axis=0)).any():
+        return None
+    found = stats.pearsonr(values[:, 0], values[:, 1], alternative="greater")
+    bounds = stats.pearsonr(values[:, 0], values[:, 1]).confidence_interval(level)
+    return Correlation(
+        float(found.statistic), float(bounds.low), float(bounds.high), float(found.pvalue), float(1 - found.pvalue)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Many tests at once.
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust the p of a family so that the chance of any false finding stays below the level (Holm 1979)."""
+    return [float(one) for one in multipletests(p, method="holm")[1]] if len(p) else []
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjust p so that the share of false ones among the findings stays below the level (1995)."""
+    return [float(one) for one in multipletests(p, method="fdr_bh")[1]] if len(p) else []

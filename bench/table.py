@@ -8,7 +8,6 @@ order in which runs were made or read.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +56,10 @@ SUMMARY = (
     "diverged",
     "failed",
     "unfinished",
+    "success_k",
+    "success_n",
+    "success_low",
+    "success_high",
     "asked",
     "metric",
     "kimg",
@@ -65,6 +68,7 @@ SUMMARY = (
     "sd_train",
     "low",
     "high",
+    "median",
     "real",
     "floor",
 )
@@ -288,56 +292,6 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=NOISE)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# The summary.
-
-
-def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Estimate each cell × value at the last snapshot over the seeds whose run is done.
-
-    Survivors only: a diverged run is counted, and has no value at the end of the budget.  A cell without a value
-    keeps its row, with n = 0.  Bounds are the 95 % t interval over seeds; empty when n < 2.
-    """
-    columns = factor_columns(design)
-    measured = metrics_of(frame)
-    at_end = last_values(frame)
-    rows: list[dict[str, Any]] = []
-    for cell in design.cells:
-        runs = frame[frame["cell"] == cell.name].drop_duplicates("run_id")
-        about = {
-            "study": design.study.name,
-            "cell": cell.name,
-            **{column: cell.levels.get(factor) for factor, column in columns.items()},
-            **count_states(runs["status"].tolist()),
-            **{label: int((runs["outcome"] == label).sum()) for label in ("collapsed", "never_learned")},
-        }
-        here = at_end[at_end["cell"] == cell.name]
-        for asked, metric in measured:
-            values = here[here["metric"] == metric]
-            estimate = stats.mean_interval(values["value"].to_numpy())
-            rows.append(
-                {
-                    **about,
-                    "asked": asked,
-                    "metric": metric,
-                    "kimg": values["kimg"].max() if len(values) else None,
-                    "n": estimate.n,
-                    "mean": estimate.mean,
-                    "sd_train": estimate.sd,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "real": _first(values["real"]),
-                    "floor": _first(values["floor"]),
-                }
-            )
-        if not measured:
-            rows.append({**about, "n": 0})
-    summary = pd.DataFrame.from_records(rows, columns=[*LEADING, *columns.values(), *SUMMARY])
-    for column in ("kimg", "mean", "sd_train", "low", "high", "real", "floor"):
-        summary[column] = summary[column].astype(float)
-    return summary
-
-
 def last_values(frame: pd.DataFrame) -> pd.DataFrame:
     """Keep the finite values of the last snapshot of every run that is done."""
     done = frame[frame["status"] == "done"]
@@ -351,18 +305,6 @@ def metrics_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
     pairs = dict.fromkeys(zip(named["asked"], named["metric"], strict=True))
     order = {asked: place for place, asked in enumerate(dict.fromkeys(frame["asked"].dropna()))}
     return sorted(pairs, key=lambda pair: order[pair[0]])
-
-
-def count_states(states: list[str]) -> dict[str, int]:
-    """Count a cell's runs: seeds planned, done, diverged, failed, and not finished yet."""
-    counts = Counter(states)
-    known = {status: counts[status] for status in ("done", "diverged", "failed")}
-    return {"seeds": len(states), **known, "unfinished": len(states) - sum(known.values())}
-
-
-def _first(values: pd.Series) -> float | None:
-    known = values.dropna()
-    return float(known.iloc[0]) if len(known) else None
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:

@@ -10,8 +10,19 @@ import pytest
 import bench
 
 ROOT = Path(bench.__file__).parent
-COMMANDS = {"bench.run", "bench.status", "bench.report", "bench.clean", "bench.score", "bench.latent", "bench.cancel"}
+COMMANDS = {
+    "bench.run",
+    "bench.plan",
+    "bench.status",
+    "bench.report",
+    "bench.clean",
+    "bench.score",
+    "bench.latent",
+    "bench.cancel",
+}
 PLANNING = [
+    "plan",
+    "power",
     "run",
     "status",
     "clean",
@@ -110,18 +121,40 @@ def test_library_is_imported_only_where_it_belongs(library, allowed):
     assert {name for name in users if not name.startswith(allowed)} == set()
 
 
-def test_nothing_is_unpickled():
-    for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                named = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                assert not named & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}, name
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"torch.load", "np.load", "numpy.load"}:
-                said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                if ast.unparse(node.func) == "torch.load":
-                    assert said.get("weights_only") == "True", name
-                else:
-                    assert said.get("allow_pickle", "False") == "False", name
+UNPICKLING = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "pd.read_pickle", "torch.jit.load"}
+UNPACKING = {"extractall", "unpack_archive"}
+FROM_SUBMITIT = {"_make_sbatch_string", "DelayedSubmission"}
+"""What writes; never a Job or an Executor, which read the pickled results of jobs."""
+ON_THE_USERS_WORD = {"bench.own_modules", "bench.metrics.features", "bench.metrics.arrays", "bench.fetch"}
+"""Who imports a module by a name: the user's own, torchvision, torch."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_is_unpickled_run_or_unpacked(name):
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            source = getattr(node, "module", None) or ""
+            assert not {found.split(".")[0] for found in {*names, source}} & UNPICKLING
+            if source.split(".")[0] in ("torch", "numpy"):
+                assert "load" not in names, "load is told apart by its full name"
+            if source.split(".")[0] == "submitit":
+                assert names <= FROM_SUBMITIT
+            assert "submitit" not in names
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert called not in RUNNING and called.rpartition(".")[2] not in UNPACKING
+            assert said.get("shell", "False") == "False" and said.get("allow_pickle", "False") == "False"
+            if called == "torch.load":
+                assert said.get("weights_only") == "True"
+            if called.endswith("import_module"):
+                assert name in ON_THE_USERS_WORD
+            if called.endswith("YAML"):
+                assert said.get("typ") in ("'rt'", "'safe'") and said.get("pure") == "True"
+            if called == "torch.hub.load":
+                assert name == "bench.metrics.dinov2"
 
 
 @pytest.mark.parametrize("module", PLANNING)

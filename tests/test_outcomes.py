@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bench import overview, table
 from bench.outcomes import Collapse, Label, Value, label, meets
 from bench.store import Store
+from bench.summary import summarise
 from bench.terminal import Terminal
 
 
@@ -123,7 +124,7 @@ def test_runs_csv_and_summary_say_what_became_of_runs(study):
     assert found == [["collapsed"] * 2, ["never_learned"] * 2, ["done"] * 2, ["diverged", "done"]]
     assert runs["collapsed_at_kimg"].dropna().tolist() == [24.0, 24.0]
     assert set(runs["status"]) == {"done", "diverged"}  # a label is no status
-    summary = table.summarise(frame, design).drop_duplicates("cell").set_index("cell")
+    summary = summarise(frame, design).drop_duplicates("cell").set_index("cell")
     assert summary["collapsed"].tolist() == [2, 0, 0, 0] and summary["never_learned"].tolist() == [0, 2, 0, 0]
     assert summary["done"].tolist() == [2, 2, 2, 1]
     assert summary["mean"].tolist() == [0.4, 0.4, 0.2, 0.2]  # scores are kept

@@ -12,6 +12,7 @@ import pytest
 
 from bench import table
 from bench.store import Store
+from bench.summary import summarise
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_shuffled_and_made_in_another_order_the_bytes_are_equal(design, store, t
     frames = [table.collect(design, store), table.collect(shuffled, store), table.collect(design, other)]
     assert len({table.to_csv(frame) for frame in frames}) == 1
     pairs = zip(frames, [design, shuffled, design], strict=True)
-    assert len({table.to_csv(table.summarise(frame, asked)) for frame, asked in pairs}) == 1
+    assert len({table.to_csv(summarise(frame, asked)) for frame, asked in pairs}) == 1
 
 
 def test_every_run_is_a_row_whatever_became_of_it(design, store):
@@ -129,7 +130,7 @@ def test_unlike_protocols_are_an_error_that_names_runs_and_field(design, store):
 
 def test_summary_by_hand(design, store):
     mini.write_all(design, store)
-    summary = table.summarise(table.collect(design, store), design)
+    summary = summarise(table.collect(design, store), design)
     assert len(summary) == 4 * 5
     row = summary[(summary["cell"] == design.cells[3].name) & (summary["metric"] == "fd[random]")].iloc[0]
     # Fourth cell, last snapshot: 70, 71, 72.  Mean 71, sd 1, t(2, 97.5 %) = 4.302653, half width 4.302653 / sqrt 3.
@@ -153,8 +154,8 @@ def test_a_diverged_run_is_counted_and_changes_no_other_cell(design, store, tmp_
             mini.write_scores(store, run, design)
     mini.write_run(store, lost, status="diverged", cause="loss_D is nan", labels=mini.LABELS[:2])
     mini.write_scores(store, lost, design, labels=mini.LABELS[:2])
-    with_loss = table.summarise(table.collect(design, store), design)
-    without = table.summarise(table.collect(design, whole), design)
+    with_loss = summarise(table.collect(design, store), design)
+    without = summarise(table.collect(design, whole), design)
     others = with_loss["cell"] != design.cells[0].name
     pd.testing.assert_frame_equal(with_loss[others], without[others])
     here = with_loss[~others & (with_loss["metric"] == "fd[random]")].iloc[0]
@@ -166,14 +167,14 @@ def test_a_number_that_looks_like_a_sentinel_is_a_number(design, store):
     run = design.runs[0]
     mini.write_run(store, run, labels=mini.LABELS[:1])
     mini.write_score(store, run, design, mini.LABELS[0], "fd", {"fd[random]": 31337.0})
-    summary = table.summarise(table.collect(design, store), design)
+    summary = summarise(table.collect(design, store), design)
     assert summary["mean"].dropna().tolist() == [31337.0]
 
 
 def test_one_seed_has_no_interval(tmp_path, store):
     design = mini.a_design(tmp_path, seeds=1)
     mini.write_all(design, store)
-    summary = table.summarise(table.collect(design, store), design)
+    summary = summarise(table.collect(design, store), design)
     assert summary["mean"].notna().all()
     assert summary[["sd_train", "low", "high"]].isna().all(axis=None)
 
@@ -181,7 +182,7 @@ def test_one_seed_has_no_interval(tmp_path, store):
 def test_nothing_done_yet(design, store):
     frame = table.collect(design, store)
     assert list(frame["status"]) == ["missing"] * 12
-    summary = table.summarise(frame, design)
+    summary = summarise(frame, design)
     assert list(summary["cell"]) == [cell.name for cell in design.cells]
     assert list(summary["n"]) == [0, 0, 0, 0] and list(summary["unfinished"]) == [3, 3, 3, 3]
 
@@ -191,7 +192,7 @@ def test_a_score_that_only_some_runs_have(design, store):
         mini.write_run(store, run, labels=mini.LABELS[3:])
         if run.cell.name == design.cells[0].name:
             mini.write_scores(store, run, design, labels=mini.LABELS[3:])
-    summary = table.summarise(table.collect(design, store), design).set_index(["cell", "metric"])
+    summary = summarise(table.collect(design, store), design).set_index(["cell", "metric"])
     assert summary.loc[(design.cells[0].name, "swd"), "n"] == 3
     assert summary.loc[(design.cells[1].name, "swd"), "n"] == 0
 

@@ -10,16 +10,18 @@ from typing import Any, cast
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench import figures, table
+from bench import effects, figures, table, verdicts
 from bench.design import Design
-from bench.effects import against_reference
+from bench.readings import Readings
 from bench.render.content import content as gather
+from bench.render.findings import findings, verdict_table
 from bench.render.freshness import report_folder
 from bench.render.grid import Grid, grid, mosaic
 from bench.render.page import page
 from bench.render.probing import charts as charts_inside
 from bench.render.save import FORMATS, figure_bytes, file_name, latex, page_svg, results_table
 from bench.store import Store, write_bytes
+from bench.summary import summarise
 
 
 def build(design: Design, store: Store, reports: Path) -> list[str]:
@@ -29,14 +31,24 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     """
     folder = report_folder(design, reports)
     frame = table.collect(design, store)
-    summary = table.summarise(frame, design)
+    summary = summarise(frame, design)
     noise = table.evaluation_noise(design, store)
-    effects = against_reference(frame, design)
-    table.write(store.study(design.study.name), runs=frame, summary=summary, noise=noise, effects=effects)
+    readings = Readings(design, store, frame)
+    judged = verdicts.judge(design, readings)
+    estimated = effects.estimate(design, readings)
+    tables = {
+        "runs": frame,
+        "summary": summary,
+        "noise": noise,
+        "effects": estimated,
+        "verdicts": verdict_table(judged),
+    }
+    table.write(store.study(design.study.name), **tables)
     content = gather(design, store, frame, summary, noise)
+    content.update(findings(design, judged, estimated, content["runs"]))
     looks = figures.looks(design)
     charts: list[dict[str, Any]] = []
-    files = dict(_tables({"runs": frame, "summary": summary, "noise": noise, "effects": effects}, content))
+    files = dict(_tables(tables, content))
     for metric in content["metrics"]:
         if not metric["detail"] and content["curves"][metric["name"]]:
             name = file_name(metric["name"], [chart["id"] for chart in charts])

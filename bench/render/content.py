@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import figures, outcomes, protocol, stats, table
+from bench import figures, outcomes, protocol, table
 from bench.design import Cell, Design
 from bench.render.runs import mixed_stamps, run_rows, unlabelled
 from bench.setting import resolved
@@ -151,11 +150,6 @@ def _badges(
 # Numbers.
 
 
-def is_detail(name: str) -> bool:
-    """Whether a value is a part of another one (a level of SWD, a colour moment): shown apart."""
-    return re.match(r"swd_\d+|colour_", name) is not None
-
-
 def _count(values: pd.Series) -> int | None:
     known = values.dropna()
     return int(known.iloc[0]) if len(known) else None
@@ -183,7 +177,7 @@ def _metrics(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) ->
                 "arrow": arrow,
                 "meaning": meaning,
                 "scale": what.scale,
-                "detail": is_detail(name),
+                "detail": protocol.is_detail(name),
                 "decimals": decimals,
                 "real": {"value": real, "text": number(real, decimals)},
                 "floor": {"value": floor, "text": number(floor, decimals), "n": _count(scored["n_floor"])},
@@ -239,9 +233,7 @@ def _cells(design: Design, summary: pd.DataFrame, metrics: Sequence[Mapping[str,
         counted_as = ("seeds", "done", *LABELS, "diverged", "failed", "unfinished")
         counts = {key: counted[cell.name][key] for key in counted_as}
         look = looks[cell.name]
-        n = counts["done"] + counts["diverged"]
-        k = counts["done"] - sum(counts[label] for label in LABELS)
-        bounds = stats.success_interval(k, n)
+        k, n, *bounds = (counted[cell.name][f"success_{part}"] for part in ("k", "n", "low", "high"))
         listed.append(
             {
                 "name": cell.name,
@@ -253,10 +245,10 @@ def _cells(design: Design, summary: pd.DataFrame, metrics: Sequence[Mapping[str,
                 "success": {
                     "k": k,
                     "n": n,
-                    "low": bounds[0] if bounds else None,
-                    "high": bounds[1] if bounds else None,
+                    "low": bounds[0],
+                    "high": bounds[1],
                     "text": f"{k}/{n}" if n else NONE,
-                    "interval": f"[{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else NONE,
+                    "interval": f"[{bounds[0]:.2f}, {bounds[1]:.2f}]" if n else NONE,
                 },
                 "estimates": {
                     metric["name"]: _estimate(rows[cell.name, metric["name"]], metric["decimals"]) for metric in metrics
@@ -273,13 +265,15 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[str, Any], decimals: int) -> dict[str, Any]:
-    mean, sd, low, high = (row[key] for key in ("mean", "sd_train", "low", "high"))
+    mean, sd, low, high, median = (row[key] for key in ("mean", "sd_train", "low", "high", "median"))
     return {
         "n": row["n"],
         "mean": mean,
         "sd_train": sd,
         "low": low,
         "high": high,
+        "median": median,
+        "median_text": number(median, decimals),
         "text": number(mean, decimals),
         "sd_text": number(sd, decimals),
         "interval": f"[{number(low, decimals)}, {number(high, decimals)}]" if low is not None else NONE,

@@ -29,7 +29,9 @@ def up_to_date(design: Design, store: Store, reports: Path) -> bool:
     built = read_json(folder / SIDECAR)
     if built is None or built.get("inputs") != inputs(design, store):
         return False
-    tables = [store.study(design.study.name) / name for name in ("runs.csv", "summary.csv")]
+    tables = [
+        store.study(design.study.name) / name for name in ("runs.csv", "summary.csv", "effects.csv", "verdicts.csv")
+    ]
     written = [folder / name for name in built.get("files", [])]
     return all(path.is_file() for path in [*tables, *written])
 
@@ -86,18 +88,8 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
-    names = [
-        "table",
-        "effects",
-        "contrasts",
-        "stats",
-        "report",
-        "protocol",
-        "outcomes",
-        "traces",
-        "probes/__init__",
-        "provenance",
-    ]
+    names = ["table", "summary", "readings", "questions", "contrasts", "effects", "claims", "verdicts", "stats"]
+    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance"]
     folders = [root / "figures", root / "render"]
     files = [root / f"{name}.py" for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -6,10 +6,11 @@ Imports neither pandas nor matplotlib until there is something to build.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.design import Design
 from bench.render import freshness
-from bench.store import Store
+from bench.store import Store, read_json
 
 
 def build(design: Design, store: Store, reports: Path, *, again: bool = False) -> Path:
@@ -27,3 +28,8 @@ def build(design: Design, store: Store, reports: Path, *, again: bool = False) -
     written = whole.build(design, store, reports)
     freshness.stamp(design, reports, before, written)
     return page
+
+
+def verdicts(page: Path) -> list[dict[str, Any]]:
+    """Return the verdicts of a report, in the study's order; [] where it judges nothing."""
+    return (read_json(page.parent / "report.json") or {}).get("verdicts", [])

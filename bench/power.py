@@ -1,0 +1,160 @@
+"""What a design can show, before it runs: the smallest effects that it finds, and how many seeds an effect takes.
+
+Imports neither NumPy nor pandas until it is asked: a plan answers at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from bench import protocol
+from bench.design import Design
+from bench.probes import MEASURES
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.questions import Question
+
+WANTED = 0.8
+"""Power: the chance to find an effect that is there."""
+LEVEL = 0.05
+MOST_SEEDS = 10_000
+
+
+class Spread(NamedTuple):
+    """How far runs of one cell lie apart, and where that is known from."""
+
+    measure: str
+    scale: Literal["log", "raw"]
+    """`log`: the sd is one of logarithms, about the relative spread; effects are ratios."""
+    sd: float | None
+    source: str
+
+    def ratio(self, size: float) -> str:
+        """Say an effect of this size on the scale, either way."""
+        if self.scale == "raw":
+            return f"± {size:.3g}"
+        return f"× {math.exp(size):.3g} or × {math.exp(-size):.2g}" if size < 20 else "no ratio worth naming"
+
+
+def spread(design: Design, store: Store, sd: float | None = None, measure: str | None = None) -> Spread:
+    """Say how a measure spreads over seeds: as given, or pooled over the cells with two runs or more that are done.
+
+    measure: unset, that of the first claim that names a metric, else the first metric.
+    """
+    name = measure or next(
+        (c.measure for c in design.study.claims if c.kind != "correlation" and c.measure in design.study.metrics),
+        next(iter(design.study.metrics), ""),
+    )
+    scale = _scale(name)
+    if sd is not None:
+        return Spread(name, scale, sd, "as given")
+    done = {
+        run.cell.name for run in design.runs if (store.run(run.run_id).state().trained or {}).get("status") == "done"
+    }
+    if not done:
+        return Spread(name, scale, None, "")
+    from bench import table  # pandas
+    from bench.readings import Readings
+
+    reading = Readings(design, store, table.collect(design, store)).of(name)
+    groups = [list(values.values()) for values in reading.cells.values() if len(values) > 1]
+    if not groups:
+        return Spread(name, scale, None, "")
+    squares = math.fsum((value - math.fsum(found) / len(found)) ** 2 for found in groups for value in found)
+    runs = sum(map(len, groups))
+    pooled = math.sqrt(squares / (runs - len(groups)))
+    if pooled == 0:
+        return Spread(name, scale, None, "")
+    cells = f"{len(groups)} cells" if len(groups) > 1 else "1 cell"
+    return Spread(reading.name, scale, pooled, f"from {runs} runs in {cells}")
+
+
+def _scale(name: str) -> Literal["log", "raw"]:
+    if name in MEASURES:
+        return MEASURES[name].scale
+    if name in protocol.METRICS:
+        return protocol.METRICS[name].scale
+    try:
+        return protocol.measure(name).scale
+    except KeyError:
+        return "raw"
+
+
+def said(design: Design, found: Spread) -> list[str]:
+    """Say what the design can show with its seeds, a line each."""
+    from bench.contrasts import detectable, smallest_p
+
+    n, claims = len(design.study.seeds), len(design.study.claims)
+    if n < 2:
+        return ["one seed: no interval, no test, no verdict; two are the least, five decide"]
+    lines = []
+    if found.sd is None:
+        lines.append("effects in sd of a run within its cell (say --sd, or have runs done, for ratios):")
+    else:
+        unit = f"sd {found.sd:.3g} of log" if found.scale == "log" else f"sd {found.sd:.3g} of"
+        lines.append(f"{unit} {found.measure} ({found.source}); smallest effects found with 80 % power at 5 %:")
+    for what, norm in _sizes(design):
+        size = detectable((found.sd or 1.0) * norm, n)
+        assert size is not None  # two seeds or more
+        lines.append(f"  {what}: {found.ratio(size) if found.sd is not None else f'{size:.2g} sd'}")
+    if claims > 1:
+        lines.append(f"{claims} claims are one family (Holm): the clearest of them needs p ≤ {LEVEL / claims:.2g}")
+    if smallest_p(n) > LEVEL:
+        lines.append(
+            f"the exact randomisation test cannot reach 0.05 with this design: its least p with {n} seeds is "
+            f"{smallest_p(n):.3g}"
+        )
+    worst = 1.959964**2 / (n + 1.959964**2)
+    lines.append(f"failures: a cell whose {n} runs all succeed may still fail up to {worst:.0%} of the time (Wilson)")
+    return lines
+
+
+def seeds_for(design: Design, found: Spread, size: float, wanted: float = WANTED) -> list[tuple[str, int | None]]:
+    """Say how many seeds find an effect of `size` on the scale: (what, seeds), None beyond `MOST_SEEDS`.
+
+    Each kind of question first, at 5 %; then each claim at 5 % over the number of claims, which is Holm's first step.
+    found: with an sd.
+    """
+    from bench.claims import compared
+    from bench.contrasts import seeds_needed
+
+    assert found.sd is not None
+    listed = [(what, seeds_needed(size, found.sd * norm, LEVEL, wanted, MOST_SEEDS)) for what, norm in _sizes(design)]
+    claims = design.study.claims
+    for claim in claims:
+        if claim.kind not in ("difference", "equivalence", "interaction") or claim.measure not in found.measure:
+            continue
+        weights = compared(claim, design).weights
+        if weights:
+            norm = math.sqrt(math.fsum(weight**2 for weight in weights.values()))
+            listed.append(
+                (f"claim: {claim.says}", seeds_needed(size, found.sd * norm, LEVEL / len(claims), wanted, MOST_SEEDS))
+            )
+    return listed
+
+
+def _sizes(design: Design) -> Iterator[tuple[str, float]]:
+    """Kinds of questions with the sd of one seed's contrast, in sd of a run: √Σ weight².
+
+    Runs of one seed count as independent here; what they share cancels in a contrast and makes it sharper.
+    """
+    from bench.questions import questions
+
+    seen: dict[tuple[str, float], list[Question]] = {}
+    for question in questions(design):
+        norm = math.sqrt(math.fsum(weight**2 for weight in question.weights.values()))
+        if question.kind in ("main", "interaction", "step", "reference"):
+            seen.setdefault((question.kind, round(norm, 9)), []).append(question)
+    for (kind, norm), found in seen.items():
+        factors = list(dict.fromkeys(" × ".join(question.factors) for question in found))
+        of = ", ".join(factors) if len(factors) <= 4 else f"{len(factors)} of them"
+        words = {
+            "main": f"main effect of {of}",
+            "interaction": f"interaction {of}" if len(factors) <= 4 else f"interaction of two factors ({of})",
+            "step": "a row against the one before it",
+            "reference": "one cell against the reference",
+        }
+        yield words[kind], norm

@@ -1,0 +1,268 @@
+"""Claims, judged by hand-made runs: each kind, each verdict; and what may not be judged is not."""
+
+import dataclasses
+import math
+
+import miniature as mini
+import pytest
+from scipy import stats as scipy_stats
+from test_effects import FD, LOGS, ROWS, T2, studied
+
+from bench import stats, table, verdicts
+from bench.claims import compared, members
+from bench.readings import Readings
+from bench.store import Store
+from bench.study_file import Difference, Moment
+
+HEAD = FD[: FD.index("claims:")]
+TAIL = FD[FD.index("profiles:") :]
+PAIR = "left: {{g_norm: adain}}, right: {{g_norm: bn}}"
+
+
+def judged(folder, *claims, values=LOGS, text=FD, **how):
+    """Judge a study of these claims (YAML flow maps without `says`) on the worked example's numbers."""
+    lines = "".join(f"  - {{{{says: 'number {place}', {claim}}}}}\n" for place, claim in enumerate(claims))
+    head = text[: text.index("claims:")] if "claims:" in text else text
+    design, _, _, readings = studied(folder, values, text=f"{head}claims:\n{lines}", **how)
+    return verdicts.judge(design, readings)
+
+
+SPREAD = {  # log2 of fd: bn about 8, adain about 4, none and spectral alike but for noise; five seeds
+    "g_norm=bn,d_weight=none": (8.0, 8.1, 7.9, 8.2, 7.8),
+    "g_norm=bn,d_weight=spectral": (8.3, 8.1, 8.0, 8.1, 7.9),
+    "g_norm=adain,d_weight=none": (4.0, 4.2, 3.9, 4.1, 3.8),
+    "g_norm=adain,d_weight=spectral": (4.1, 4.0, 3.8, 4.2, 3.9),
+}
+
+
+def test_difference_supported_refuted_and_undecided(tmp_path):
+    lower, higher, open_, wide = judged(
+        tmp_path,
+        f"kind: difference, {PAIR}, measure: fd, expect: lower",
+        f"kind: difference, {PAIR}, measure: fd, expect: higher",
+        "kind: difference, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: fd, expect: lower",
+        f"kind: difference, {PAIR}, measure: fd, expect: lower, margin: 20",
+        values=SPREAD,
+        seeds=5,
+    )
+    # adain − bn a seed: ((4.0−8.0)+(4.1−8.3))/2 = −4.1; (−3.9−4.1)/2 = −4; (−4−4.2)/2 = −4.1; (−4.1−3.9)/2 = −4;
+    # (−4−4)/2 = −4: mean −4.04, squares 2·0.06² + 3·0.04² = 0.012, sd √(0.012/4), half-width t(4) · sd/√5.
+    middle, half = -4.04, 2.7764451 * math.sqrt(0.003 / 5)
+    assert (lower["verdict"], higher["verdict"], open_["verdict"]) == ("supported", "refuted", "undecided")
+    assert (lower["estimate"], lower["low"], lower["high"]) == pytest.approx(
+        (2**middle, 2 ** (middle - half), 2 ** (middle + half)), rel=1e-6
+    )
+    assert (lower["n"], lower["tests"], lower["scale"], lower["metric"]) == (5, 4, "ratio", "fd[random]")
+    # A sixteenth is not a twentieth: the whole interval falls short of the margin.
+    assert wide["verdict"] == "refuted"
+    assert lower["p"] == higher["p"] < wide["p"] and lower["p_holm"] == pytest.approx(4 * lower["p"])
+    assert open_["seeds"] > 5 and "seeds would decide it" in open_["why"]
+    assert lower["by_seed"]["1"] == pytest.approx(2**-4)
+
+
+def test_holm_takes_what_stands_alone(tmp_path):
+    """Main effect of spectral norm in the worked example: t = −2√3, p = 0.0742; with more claims it is less clear."""
+    one = judged(
+        tmp_path,
+        "kind: difference, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: fd, expect: lower",
+        f"kind: difference, {PAIR}, measure: fd, expect: lower",
+    )
+    assert [round(x["p"], 4) for x in one] == [0.0742, 0.0742] and [round(x["p_holm"], 4) for x in one] == [0.1484] * 2
+    assert {x["verdict"] for x in one} == {"undecided"}
+
+
+def test_a_claim_that_holm_alone_leaves_open_says_so(tmp_path):
+    near = {**SPREAD, "g_norm=bn,d_weight=none": (4.4, 4.55, 4.25, 4.2, 4.35)}
+    claims = ["kind: difference, left: {{g_norm: adain, d_weight: none}}, right: {{g_norm: bn, d_weight: none}}, "]
+    alone = judged(tmp_path, claims[0] + "measure: fd, expect: lower", values=near, seeds=5)
+    assert alone[0]["verdict"] == "supported"
+    many = [claims[0] + "measure: fd, expect: lower"] + [
+        "kind: difference, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: diverged, expect: fewer"
+    ] * 40
+    crowd = judged(tmp_path, *many, values=near, seeds=5)
+    assert crowd[0]["verdict"] == "undecided" and crowd[0]["p"] == alone[0]["p"]
+    assert any("alone it would be decided" in note for note in crowd[0]["notes"])
+
+
+def test_equivalence_by_two_tests(tmp_path):
+    alike, apart, close, unsaid = judged(
+        tmp_path,
+        "kind: equivalence, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: fd, margin: 1.5",
+        f"kind: equivalence, {PAIR}, measure: fd, margin: 1.5",
+        "kind: equivalence, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: fd, margin: 1.01",
+        "kind: equivalence, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: diverged, margin: 0.9",
+        values=SPREAD,
+        seeds=5,
+    )
+    assert (alike["verdict"], apart["verdict"], close["verdict"]) == ("supported", "refuted", "undecided")
+    # 0 of 10 against 0 of 10: Newcombe's interval is ± z²/(10 + z²) = ± 0.278, within ± 0.9.
+    assert unsaid["verdict"] == "supported" and unsaid["high"] == pytest.approx(0.2775, abs=1e-4)
+
+
+def test_interaction_order_and_threshold(tmp_path):
+    values = {
+        "g_norm=bn,d_weight=none": (8.0, 8.1, 7.9, 8.2, 7.8),
+        "g_norm=bn,d_weight=spectral": (7.1, 6.9, 7.0, 7.1, 6.9),
+        "g_norm=adain,d_weight=none": (6.0, 6.2, 5.9, 6.1, 5.8),
+        "g_norm=adain,d_weight=spectral": (2.1, 2.0, 1.8, 2.2, 1.9),
+    }
+    cells = "{{g_norm: adain, d_weight: spectral}}, {{g_norm: adain, d_weight: none}}, {{g_norm: bn, d_weight: none}}"
+    both, less, order, wrong, below, above = judged(
+        tmp_path,
+        "kind: interaction, factors: [g_norm, d_weight], measure: fd",
+        "kind: interaction, factors: [g_norm, d_weight], measure: fd, expect: lower, margin: 2",
+        f"kind: order, cells: [{cells}], measure: fd, expect: lower",
+        f"kind: order, cells: [{cells}], measure: fd, expect: higher",
+        "kind: threshold, cells: {{g_norm: adain}}, measure: fd, value: 32, expect: lower",
+        "kind: threshold, cells: {{g_norm: adain}}, measure: fd, value: 32, expect: higher",
+        values=values,
+        seeds=5,
+    )
+    # (2 − 6) − (7 − 8) = −3 on average: an eighth.
+    assert both["verdict"] == less["verdict"] == "supported" and both["estimate"] == pytest.approx(1 / 8)
+    assert (order["verdict"], wrong["verdict"]) == ("supported", "refuted")
+    assert [step["estimate"] for step in order["steps"]] == pytest.approx([1 / 16, 1 / 4])
+    # The mean of logarithms is 4: a geometric mean of 16, below 32.
+    assert (below["verdict"], above["verdict"]) == ("supported", "refuted")
+    assert (below["estimate"], below["scale"]) == (pytest.approx(16), "mean")
+
+
+def test_outcomes_are_claimed_by_counts(tmp_path):
+    """adain diverges in 9 of 10 runs, bn in none: Barnard's exact p, Newcombe's interval from Wilson's two."""
+    more, fewer, rare, often = judged(
+        tmp_path,
+        f"kind: difference, {PAIR}, measure: diverged, expect: more",
+        f"kind: difference, {PAIR}, measure: diverged, expect: fewer",
+        "kind: threshold, cells: {{g_norm: bn}}, measure: diverged, value: 0.5, expect: fewer",
+        f"kind: difference, {PAIR}, measure: diverged, expect: more, margin: 0.3",
+        values=SPREAD,
+        seeds=5,
+        status=lambda run: "diverged" if "adain" in run.cell.name and (run.seed or "none" in run.cell.name) else "done",
+    )
+    assert [x["verdict"] for x in (more, fewer, rare, often)] == ["supported", "refuted", "supported", "supported"]
+    assert (more["left_runs"], more["right_runs"]) == ([9, 10], [0, 10])
+    assert more["p"] == pytest.approx(2 * scipy_stats.barnard_exact([[9, 0], [1, 10]], alternative="greater").pvalue)
+    (l1, u1), (l2, u2) = stats.success_interval(9, 10), stats.success_interval(0, 10)
+    assert more["low"] == pytest.approx(0.9 - math.hypot(0.9 - l1, u2 - 0))
+    assert more["high"] == pytest.approx(0.9 + math.hypot(u1 - 0.9, 0 - l2))
+    assert rare["p"] == pytest.approx(2 * 0.5**10)  # ten heads
+
+
+def test_correlation_over_runs(tmp_path):
+    up, down = judged(
+        tmp_path,
+        "kind: correlation, x: loss_D, y: fd, expect: positive",
+        "kind: correlation, x: fd, y: fd, expect: positive",
+    )
+    assert up["verdict"] == "not estimable"  # the miniature's losses are all alike
+    assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 12
+
+
+def test_correlation_is_scipys():
+    pairs = [(0.0, 1.0), (1.0, 0.5), (2.0, 2.5), (3.0, 2.0), (5.0, 4.0)]
+    theirs = scipy_stats.pearsonr(*zip(*pairs, strict=True))
+    bounds = theirs.confidence_interval()
+    found = stats.correlation(pairs)
+    assert (found.r, found.low, found.high) == pytest.approx((theirs.statistic, bounds.low, bounds.high))
+    assert 2 * found.p_above == pytest.approx(theirs.pvalue)
+    assert stats.correlation(pairs[:3]) is None and stats.correlation([(1.0, y) for _, y in pairs]) is None
+
+
+def test_what_cannot_be_judged_is_not(tmp_path):
+    text = FD.replace("claims:", "probes: false\nclaims:")
+    skipped, several, unwatched, later, early = judged(
+        tmp_path,
+        f"kind: difference, {PAIR}, measure: fid, expect: lower",
+        f"kind: difference, {PAIR}, measure: swd, expect: lower",
+        f"kind: difference, {PAIR}, measure: critic_gradient_mean, expect: lower",
+        f"kind: difference, {PAIR}, measure: fd, at: 50%, expect: lower",
+        f"kind: difference, {PAIR}, measure: fd, at: {{{{seconds: 1}}}}, expect: lower",
+        text=text,
+    )
+    assert [x["verdict"] for x in (skipped, several)] == ["skipped", "skipped"]
+    assert unwatched["verdict"] == "not estimable" and "does not watch critic_gradient" in unwatched["why"]
+    assert (later["verdict"], later["why"]) == ("not estimable", "no run has a value at 50%")
+    assert early["verdict"] == "not estimable"
+    assert {x["tests"] for x in (skipped, later)} == {3} and skipped["p"] is None
+
+
+def test_one_seed_is_never_judged(tmp_path):
+    one = judged(tmp_path, f"kind: difference, {PAIR}, measure: fd, expect: lower", seeds=1)[0]
+    assert one["verdict"] == "not estimable" and "one seed" in one["why"] and one["p"] is None and one["low"] is None
+
+
+def test_values_without_spread_are_never_judged(tmp_path):
+    """adain,spectral against bn,none in the worked example: −4 in every seed."""
+    claim = "left: {{g_norm: adain, d_weight: spectral}}, right: {{g_norm: bn, d_weight: none}}"
+    one = judged(tmp_path, f"kind: difference, {claim}, measure: fd, expect: lower")[0]
+    assert one["verdict"] == "not estimable" and one["why"] == "every seed gives the same number (0.0625)"
+
+
+def test_a_claim_at_a_moment_reads_the_snapshot_there(tmp_path):
+    """In the miniature fd falls by 10 from snapshot to snapshot, of four: at 25 % it is 30 above the end's."""
+    text = f"{HEAD}claims:\n  - {{{{says: x, kind: threshold, cells: {{{{g_norm: bn, d_weight: none}}}}, measure: fd, "
+    text += f"at: 25%, value: 50, expect: higher}}}}\n{TAIL}"
+    design = mini.a_design(tmp_path, text=text)
+    store = Store(tmp_path / "results")
+    for run in design.runs:
+        mini.write_run(store, run)
+        mini.write_scores(store, run, design)
+    readings = Readings(design, store, table.collect(design, store))
+    first = readings.of("fd", "25%").cells["g_norm=bn,d_weight=none"]
+    assert {seed: round(math.exp(value), 6) for seed, value in first.items()} == {0: 130, 1: 131, 2: 132}
+    assert readings.of("fd", "30%").reason == "no run has a value at 30%"
+    for at in (Moment(kimg=16.0), Moment(g_steps=200)):
+        value = readings.of("fd", at).cells["g_norm=bn,d_weight=none"][0]
+        assert at.g_steps or round(math.exp(value), 6) == 120
+    assert verdicts.judge(design, readings)[0]["verdict"] == "supported"
+
+
+def test_a_try_out_is_not_judged(tmp_path):
+    design, _, _, readings = studied(tmp_path, LOGS)
+    quiet = dataclasses.replace(design, study=dataclasses.replace(design.study, evidence=False))
+    assert verdicts.judge(quiet, readings) == [] and len(verdicts.judge(design, readings)) == 1
+
+
+def test_rows_are_compared_by_name(tmp_path):
+    values = {"a": (5, 6, 7), "b": (3, 5, 4), "c": (3, 6, 5)}
+    one = judged(
+        tmp_path,
+        "kind: difference, left: {{row: b}}, right: {{row: a}}, measure: fd, expect: lower",
+        text=ROWS,
+        values=values,
+    )[0]
+    assert one["estimate"] == pytest.approx(2.0**-2) and one["high"] == pytest.approx(2 ** (-2 + T2 / math.sqrt(3)))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Which cells.
+
+
+def a_claim(**said):
+    return Difference(says="x", kind="difference", measure="fd", expect="lower", **said)
+
+
+def test_like_is_compared_with_like(tmp_path):
+    text = FD.replace("[bn, adain]", "[bn, in, adain]").replace(
+        "seeds:", "exclude: [{{where: {{g_norm: adain, d_weight: none}}, why: 'no'}}]\nseeds:"
+    )
+    design = mini.a_design(tmp_path, text=text)
+    assert len(design.cells) == 5
+    # adain stands with spectral alone: there it is compared, and nowhere else.
+    sides = compared(a_claim(left={"g_norm": "adain"}, right={"g_norm": ["bn", "in"]}), design)
+    assert sides.weights == {
+        "g_norm=adain,d_weight=spectral": 1.0,
+        "g_norm=bn,d_weight=spectral": -0.5,
+        "g_norm=in,d_weight=spectral": -0.5,
+    }
+    assert sides.notes == ("over 1 of 2 settings of the other factors",)
+    both = compared(a_claim(left={"g_norm": "in"}, right={"g_norm": "bn"}), design)
+    assert set(both.weights.values()) == {0.5, -0.5} and len(both.weights) == 4
+    assert members({"d_weight": "none"}, design) == ["g_norm=bn,d_weight=none", "g_norm=in,d_weight=none"]
+    unmatched = compared(a_claim(left={"g_norm": "adain", "d_weight": "spectral"}, right={"g_norm": "bn"}), design)
+    # d_weight differs between the sides: left is spectral, right both
+    assert unmatched.weights == {
+        "g_norm=adain,d_weight=spectral": 1.0,
+        "g_norm=bn,d_weight=none": -0.5,
+        "g_norm=bn,d_weight=spectral": -0.5,
+    }

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.command import OK, exit_code
+from bench.harmless import complain
 from bench.store import Store
 
 STALE_S = 3600.0
@@ -65,6 +66,13 @@ def size(path: Path) -> int:
     return path.lstat().st_size
 
 
+def _behind_a_link(path: Path, store: Store) -> bool:
+    """Whether `path` may be another folder's: below runs/ (which may be a link itself) or results/ stands a link."""
+    parts = path.relative_to(store.root).parts
+    steps = [store.root.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
+    return any(step.is_symlink() for step in steps if step != store.root / "runs")
+
+
 def main() -> int:
     """List, and with --yes delete."""
     parser = argparse.ArgumentParser(prog="python -m bench.clean", description=__doc__.split("\n")[0])
@@ -78,6 +86,9 @@ def main() -> int:
     total = 0
     for kind in given.kinds or ["temporary"]:
         for path in KINDS[kind](store):
+            if _behind_a_link(path, store):
+                complain(f"left as it is, {path} lies behind a link")
+                continue
             total += (bytes_here := size(path))
             print(f"{kind:12}  {bytes_here / 1e6:9.1f} MB  {path}")
             if given.yes:

@@ -25,6 +25,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", 
 PEEKED = 64
 """How many images' headers tell whether a folder is grey."""
 
+LARGEST = 2**28
+"""Bytes of an image's file, unpacked from a zip."""
+
 
 class DataError(Exception):
     """The data cannot be had or does not fit.  The message names the place and the remedy."""
@@ -199,7 +202,10 @@ def _read_file(found: Listing, index: int) -> bytes:
 
 
 def _read_member(found: Listing, archive: zipfile.ZipFile, index: int) -> bytes:
-    return archive.read(found.files[index])
+    member = archive.getinfo(found.files[index])
+    if member.file_size > LARGEST:  # a few packed kilobytes can be gigabytes of zeros
+        raise OSError(f"too large: {member.file_size:,} bytes")
+    return archive.read(member)
 
 
 def channels(found: Listing) -> int:

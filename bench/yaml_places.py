@@ -7,6 +7,7 @@ string, `1e-4` is a number, `010` is ten, a duplicate key is a mistake, and all 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from bench.harmless import CONTROL, harmless
+
+LARGEST = 20_000
+"""Parts of a document, aliases written out: nine lines of aliases to aliases are a billion."""
+DEEPEST, DIGITS = 200, 200
+"""Brackets within brackets, for which the parser's time grows as their square; digits of a number."""
 Trail = tuple[str | int, ...]
 """Keys and list positions from the top of the file down."""
 
@@ -88,6 +95,9 @@ def parse(text: str, name: str, *, place: str | None = None) -> Parsed:
     Never raises: a text that is no YAML comes back as one problem and the value None.
     """
     parsed = Parsed(values={(): place or f"{name}:1:1"})
+    if _depth(text) > DEEPEST:
+        parsed.problems.append(Problem(place or f"{name}:1:1", "", f"more than {DEEPEST} brackets within each other"))
+        return parsed
     try:
         # typ="rt": the round-trip loader is ruamel's YAML 1.2 resolver in pure Python.
         root = YAML(typ="rt", pure=True).compose(text)
@@ -102,6 +112,11 @@ def parse(text: str, name: str, *, place: str | None = None) -> Parsed:
     if root is not None:
         parsed.value = _Reader(parsed, name, place).read(root, ())
     return parsed
+
+
+def _depth(text: str) -> int:
+    steps = ((sign in "[{") - (sign in "]}") for sign in re.findall(r"[][{}]", text))
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _syntax_problem(error: Exception, name: str, place: str | None) -> Problem:
@@ -124,6 +139,7 @@ class _Reader:
         self.parsed, self.name, self.fixed_place = parsed, name, place
         self.construct = YAML(typ="safe", pure=True).constructor
         self.open: list[int] = []
+        self.count = 0
 
     def place(self, node: Any) -> str:
         return self.fixed_place or f"{self.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
@@ -136,13 +152,18 @@ class _Reader:
         # An empty value is composed where the next token stands: say its key, or the list it is in.
         empty = node.start_mark.index == node.end_mark.index and path
         self.parsed.values[path] = self.parsed.place(path, of_key=True) if empty else self.place(node)
+        self.count += 1
+        if self.count > LARGEST:
+            if self.count == LARGEST + 1:
+                self.problem(node, path, f"more than {LARGEST:,} parts: too long for a study")
+            return None
         if isinstance(node, ScalarNode):
             return self.scalar(node, path)
         if id(node) in self.open:
             self.problem(node, path, "an alias to a part that contains it")
             return None
         self.open.append(id(node))
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+        if str(node.tag) not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
             self.problem(node, path, f"the tag {node.tag} has no meaning here")
         value = self.mapping(node, path) if isinstance(node, MappingNode) else self.sequence(node, path)
         self.open.pop()
@@ -161,7 +182,7 @@ class _Reader:
                 said = "merge keys (<<) are not YAML 1.2" if merge else "a key must be a word"
                 self.problem(key_node, path, said)
                 continue
-            key = key_node.value
+            key = self.text(key_node, path)
             here = (*path, key)
             if key in value:
                 self.problem(key_node, here, f"duplicate key; the first stands at {first[key]}")
@@ -179,6 +200,9 @@ class _Reader:
         if kind == "bool":
             return node.value.lower() == "true"
         if kind == "int":
+            if len(node.value) > DIGITS:
+                self.problem(node, path, f"a number of {len(node.value):,} digits")
+                return 0
             return int(self.construct.construct_yaml_int(node))
         if kind == "float":
             number = float(self.construct.construct_yaml_float(node))
@@ -189,4 +213,10 @@ class _Reader:
             self.problem(node, path, f"{node.value} reads as a date; put it in quotes if it is a name")
         elif kind not in ("str", "value", "merge"):
             self.problem(node, path, f"the tag {node.tag} has no meaning here")
-        return str(node.value)
+        return self.text(node, path)
+
+    def text(self, node: ScalarNode, path: Trail) -> str:
+        """Return a node's text; refuse what no name and no text of a study holds, and a terminal might obey."""
+        if found := CONTROL.search(node.value):
+            self.problem(node, path, f"a control character, {found[0]!a}")
+        return harmless(node.value)

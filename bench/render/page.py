@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bench.figures import CROWD, LEVELS, REFERENCE
+from bench.harmless import harmless
 from bench.render.grid import Grid, data_uri, mosaic
 
 _SHAPES = {
@@ -44,6 +45,7 @@ def page(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.render", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -62,6 +64,10 @@ def page(
         headline=[metric for metric in content["metrics"] if not metric["detail"]],
         details=[metric for metric in content["metrics"] if metric["detail"]],
     )
+
+
+def _shown(value: Any) -> Any:
+    return harmless(value) if type(value) is str else value
 
 
 def _trusted(charts: Charts) -> Charts:

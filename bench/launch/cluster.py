@@ -71,7 +71,8 @@ def standing(work: Work, left: Sequence[Run]) -> Standing:
     scheduler = work.store.witness.scheduler
     if scheduler.jobs() is None:
         raise SlurmError("scontrol did not say which jobs there are: try again in a while", passing=True)
-    states = work.store.states([run.run_id for run in left])
+    # A heartbeat that looks old is watched: what died far away would else be taken for alive by every new driver.
+    states = work.store.settle(work.store.states([run.run_id for run in left]))
     by_run: dict[str, list[bool]] = {}
     for run_id, queued in covers(work.store, work.design.study.name, scheduler, states):
         by_run.setdefault(run_id, []).append(queued.orders == work.orders_name)

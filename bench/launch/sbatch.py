@@ -75,6 +75,13 @@ def config() -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------------
 # The text.
 
+HOLD_BACK = (
+    "import os, signal, sys; "
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTERM]); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Starts what follows with these signals held back: before it can listen to them, SIGUSR2 would end it unheard."""
+
 
 def array_script(
     folder: Path,
@@ -100,7 +107,8 @@ def array_script(
     place = shlex.quote(str(folder))
     link = f'ln -sf "task-{chunk}-$SLURM_ARRAY_TASK_ID.pkl" '
     link += place + '"/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl"'
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {place}"
+    python = shlex.quote(sys.executable)
+    command = f"{python} -SEc {shlex.quote(HOLD_BACK)} {python} -u -m submitit.core._submit {place}"
     # Since Slurm 22.05 srun does not take --cpus-per-task from sbatch: a step would be bound to one core.
     step = ["--export=ALL", "--ntasks=1", f"--cpus-per-task={resources.cpus}", "--open-mode=append"]
     if resources.nodes > 1:

@@ -51,7 +51,8 @@ def work(folder: str, task: int) -> NoReturn:
     It leaves by SystemExit, so that Slurm knows how it ended, and submitit writes no result.
     """
     stop = Stop(exits=False)
-    stop.install()
+    stop.install()  # lets through what came meanwhile (`bench.launch.sbatch.HOLD_BACK`)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)  # submitit's would be inherited as well
     try:
         code = Task(SubmissionFolder(Path(folder)), task, stop).run()
     except (StoreError, ValidationError) as error:

@@ -20,6 +20,8 @@ from test_report import Page
 from bench import folders, overview
 from bench.design import expand
 from bench.harmless import harmless
+from bench.orders import Orders
+from bench.preparation import with_folder
 from bench.render import report
 from bench.store import Store
 from bench.study import StudyError, load
@@ -260,6 +262,16 @@ def test_names_that_leave_the_results_are_refused(tmp_path):
         assert done.returncode == 2 and "results folder" in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_setting_sends_no_job_to_another_folder(tiny, tmp_path):
+    """Where images lie is said by the orders of whoever launched; what stands in a setting.json is not followed."""
+    setting = tiny()
+    data = setting.data.model_copy(update={"name": "folder", "folder": "/etc", "fingerprint": "0" * 16})
+    edited = setting.model_copy(update={"data": data})
+    orders = Orders(data_root=tmp_path, folders={"0" * 16: "/mine"})
+    assert with_folder(edited, orders).data.folder == "/mine"
+    assert with_folder(edited, Orders(data_root=tmp_path)).data.folder is None
 
 
 def test_nothing_behind_a_link_is_deleted(tmp_path):

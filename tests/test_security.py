@@ -21,7 +21,6 @@ from bench import folders, overview
 from bench.design import expand
 from bench.harmless import harmless
 from bench.orders import Orders
-from bench.preparation import with_folder
 from bench.render import report
 from bench.store import Store
 from bench.study import StudyError, load
@@ -270,8 +269,8 @@ def test_a_setting_sends_no_job_to_another_folder(tiny, tmp_path):
     data = setting.data.model_copy(update={"name": "folder", "folder": "/etc", "fingerprint": "0" * 16})
     edited = setting.model_copy(update={"data": data})
     orders = Orders(data_root=tmp_path, folders={"0" * 16: "/mine"})
-    assert with_folder(edited, orders).data.folder == "/mine"
-    assert with_folder(edited, Orders(data_root=tmp_path)).data.folder is None
+    assert orders.placed(edited).data.folder == "/mine"
+    assert Orders(data_root=tmp_path).placed(edited).data.folder is None
 
 
 def test_nothing_behind_a_link_is_deleted(tmp_path):

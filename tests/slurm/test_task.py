@@ -136,18 +136,17 @@ def test_preempted_by_a_higher_partition(send, faulty, slurm):
 
 @pytest.mark.slow
 def test_a_time_limit(send, faulty):
-    """Two runs, one after another, in a minute: the second is not begun when too little of it is left."""
-    sent = send(n=2, each=2, minutes=1, lead_s=30)
+    """Slurm's signal, a minute or two before the limit, queues the task again; so does too little time for a start."""
+    sent = send(n=2, each=2, minutes=3, lead_s=60)
     sent.started()
     sent.requeued()
-    assert "stopped by SIGUSR2" in read_json(sent.folders[0].attempt(1) / "ended.json")["reason"]
+    assert sent.folders[0].reason(1) == "stopped by SIGUSR2"
     assert sent.folders[1].attempts() == []
     faulty.behave()
-    until(lambda: sent.is_in("PENDING", "COMPLETED"))
-    while not sent.is_in("COMPLETED"):
-        until(lambda: sent.is_in("PENDING", "COMPLETED"))
-        if sent.is_in("PENDING"):
-            sent.requeued(restarts=sent.state()[1])
+    sent.requeued(restarts=2)
+    assert sent.folders[0].state().status == "done"
+    assert sent.folders[1].attempts() == []
+    sent.ended()
     sent.check()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.harmless import complain
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
 from bench.launch.submission import REPORT, Claim, SubmissionFolder, folders, is_due, live_jobs, runs_of
@@ -110,7 +111,7 @@ def main() -> int:
         found = cancel(store, design.study.name, asked)
         scancel(store, found.jobs)
     except SlurmError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return FAILED
     for run in design.runs:
         state = store.run(run.run_id).state()

@@ -199,21 +199,29 @@ class _Reader:
             return None
         if kind == "bool":
             return node.value.lower() == "true"
-        if kind == "int":
-            if len(node.value) > DIGITS:
-                self.problem(node, path, f"a number of {len(node.value):,} digits")
-                return 0
-            return int(self.construct.construct_yaml_int(node))
-        if kind == "float":
-            number = float(self.construct.construct_yaml_float(node))
-            if not math.isfinite(number):
-                self.problem(node, path, f"{node.value} is not a finite number")
-            return number
+        if kind in ("int", "float"):
+            return self.number(node, path, kind)
         if kind == "timestamp":
             self.problem(node, path, f"{node.value} reads as a date; put it in quotes if it is a name")
         elif kind not in ("str", "value", "merge"):
             self.problem(node, path, f"the tag {node.tag} has no meaning here")
         return self.text(node, path)
+
+    def number(self, node: ScalarNode, path: Trail, kind: str) -> int | float:
+        """Return a number; of what is none (`!!int word`), or is too long or not finite, 0."""
+        if len(node.value) > DIGITS:
+            self.problem(node, path, f"a number of {len(node.value):,} digits")
+            return 0
+        try:
+            if kind == "int":
+                return int(self.construct.construct_yaml_int(node))
+            number = float(self.construct.construct_yaml_float(node))
+        except (ValueError, IndexError):
+            self.problem(node, path, f"{harmless(node.value)!r} is no number")
+            return 0
+        if not math.isfinite(number):
+            self.problem(node, path, f"{node.value} is not a finite number")
+        return number
 
     def text(self, node: ScalarNode, path: Trail) -> str:
         """Return a node's text; refuse what no name and no text of a study holds, and a terminal might obey."""

@@ -147,6 +147,8 @@ ALIASES = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("[" * 5000, "brackets within each other"),
         ("seeds: " + "9" * 5000, "a number of 5,000 digits"),
         ("seeds: 0x" + "f" * 5000, "digits"),
+        ("seeds: !!int word", "'word' is no number"),
+        ("seeds: !!float ''", "'' is no number"),
         ('study: "\\e[2J"', r"a control character, '\x1b'"),
         ('"\\ud800": 1', r"a control character, '\ud800'"),
         ('g_norm: "\\u202ebn"', r"a control character, '\u202e'"),

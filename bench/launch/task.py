@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from bench import datasets
 from bench.datasets import DataError
@@ -32,6 +31,7 @@ from bench.orders import Orders
 from bench.scheduler import ask
 from bench.stop import Stop
 from bench.store import Store, StoreError
+from bench.terminal import Terminal
 
 EARLY_S = 60.0
 """So much earlier than it was asked to Slurm may send its signal."""
@@ -99,7 +99,7 @@ class Task:
             patience_s=self.patience_s,
             waits=False,
         )
-        watch = Watch({run_id: run_id for run_id in self.runs}, len(self.runs) - len(todo), Console(width=200))
+        watch = Watch({run_id: run_id for run_id in self.runs}, len(self.runs) - len(todo), Terminal(width=200))
         pool = Pool(self.store, self.orders_path, places_of_task(self.resources), watch, terms, self.stop)
         codes = pool.run(todo)
         left = [run_id for run_id in pool.left if not self.refusal(run_id)]

@@ -1,4 +1,4 @@
-"""Runs that share a GPU: each has its part of the memory, and what goes beyond it is known for what it is."""
+"""Runs that share a GPU: each has its part of the memory, and what goes beyond it is known for what it is.  `pytest -m gpu`."""
 
 import pytest
 import torch
@@ -7,7 +7,10 @@ from bench import oom
 from bench.orders import Orders
 from bench.preparation import prepare_torch
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
 
 
 def test_a_share_of_the_memory_is_a_limit(tiny, tmp_path):

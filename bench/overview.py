@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -141,6 +141,17 @@ def notes(title: str, lines: Sequence[str]) -> RenderableType:
     for line in lines:
         text.append(f"\n  {line}", style="not bold")
     return text
+
+
+def verdicts(judged: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The claims of a report, each with its verdict and its numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for one in judged:
+        decided = one["verdict"] in ("supported", "refuted")
+        table.add_row(
+            Text(one["verdict"], style="bold" if decided else "dim"), Text(one["says"]), Text(one["why"], style="dim")
+        )
+    return table
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -31,8 +31,6 @@ def main() -> int:
     """Print the seeds that each question takes, or what the study's seeds can show."""
     given = arguments()
     design, store = open_design(given, whole=True)
-    if given.sd is not None and not given.sd > 0:
-        raise StudyError([Problem(f"--sd {given.sd:g}", "", "a spread is due, above 0")])
     if not 0 < given.power < 1:
         raise StudyError([Problem(f"--power {given.power:g}", "", "a chance between 0 and 1 is due")])
     found = power.spread(design, store, given.sd, given.measure)
@@ -44,9 +42,8 @@ def main() -> int:
         said = "no cell has two runs with this value yet: say the spread, e.g. 0.1 where runs of a cell differ by 10 %"
         raise StudyError([Problem("--sd", "", said)])
     effect = f"× {given.detect:g}" if found.scale == "log" else f"{given.detect:+g}"
-    print(
-        f"seeds that find {effect} in {found.measure} with {given.power:.0%} power, sd {found.sd:.3g} ({found.source}):"
-    )
+    about = f"{100 * given.power:.0f} % power, sd {found.sd:.3g} ({found.source})"
+    print(f"seeds that find {effect} in {found.measure} with {about}:")
     for what, seeds in power.seeds_for(design, found, size, given.power):
         print(f"  {seeds if seeds else f'more than {power.MOST_SEEDS}':>6}  {what}")
     print(f"the study has {len(design.study.seeds)}")

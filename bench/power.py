@@ -13,6 +13,7 @@ from bench import protocol
 from bench.design import Design
 from bench.probes import MEASURES
 from bench.store import Store
+from bench.study import Problem, StudyError
 
 if TYPE_CHECKING:
     from bench.questions import Question
@@ -42,8 +43,11 @@ class Spread(NamedTuple):
 def spread(design: Design, store: Store, sd: float | None = None, measure: str | None = None) -> Spread:
     """Say how a measure spreads over seeds: as given, or pooled over the cells with two runs or more that are done.
 
-    measure: unset, that of the first claim that names a metric, else the first metric.
+    measure: unset, that of the first claim that names a metric, else the first metric.  Raises StudyError for an sd
+    that is none.
     """
+    if sd is not None and not 0 < sd < math.inf:
+        raise StudyError([Problem(f"--sd {sd:g}", "", "a spread is due, above 0")])
     name = measure or next(
         (c.measure for c in design.study.claims if c.kind != "correlation" and c.measure in design.study.metrics),
         next(iter(design.study.metrics), ""),
@@ -108,7 +112,7 @@ def said(design: Design, found: Spread) -> list[str]:
             f"{smallest_p(n):.3g}"
         )
     worst = 1.959964**2 / (n + 1.959964**2)
-    lines.append(f"failures: a cell whose {n} runs all succeed may still fail up to {worst:.0%} of the time (Wilson)")
+    lines.append(f"failures: a cell whose {n} runs all succeed may fail up to {100 * worst:.0f} % of the time (Wilson)")
     return lines
 
 

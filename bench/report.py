@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bench import overview
 from bench.command import OK, add_study_arguments, exit_code, open_design
 from bench.render import report
+from bench.terminal import Terminal
 
 
 def main() -> int:
@@ -16,7 +18,11 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="build it even when nothing has changed")
     given = parser.parse_args()
     design, store = open_design(given, whole=True)
-    print(f"report: {report.build(design, store, given.reports, again=given.again)}")
+    console = Terminal()
+    page = report.build(design, store, given.reports, again=given.again)
+    console.print(f"report: {page}", soft_wrap=True)
+    if judged := report.verdicts(page):
+        console.print(overview.verdicts(judged))
     return OK
 
 

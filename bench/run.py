@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from bench import overview, rulebook, site, study
+from bench import overview, power, rulebook, site, study
 from bench.command import (
     OK,
     STOPPED,
@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     )
     add_study_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and its cost; start nothing")
+    parser.add_argument("--sd", type=float, help="with --dry-run: spread of runs within a cell, for its power")
     parser.add_argument(
         "--executor",
         choices=("auto", "inline", "local", "slurm"),
@@ -72,6 +73,8 @@ def main() -> int:
     if given.dry_run:
         slots = forecast.places(design) if executor == "slurm" else len(places(design))
         console.print(overview.plan(design, store, orders, sources, slots))
+        can_show = power.said(whole, power.spread(whole, store, given.sd))
+        console.print(overview.notes("what this design can show", can_show))
         if executor == "slurm":
             forecast.show(Work(design, store, orders, orders_name(orders), sources), on_slurm, console)
         return OK
@@ -88,6 +91,8 @@ def main() -> int:
     if launched.code == STOPPED:
         console.print("not at its end; what is done is kept, and the same command goes on")
     console.print(f"report: {page}")
+    if judged := report.verdicts(page):
+        console.print(overview.verdicts(judged))
     return launched.code
 
 

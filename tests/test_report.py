@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from html.parser import HTMLParser
 
 import miniature as mini
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import report as report_command
+from bench import run as run_command
 from bench.render import freshness, report
 from bench.render.content import number
 from bench.render.grid import mosaic
@@ -146,6 +149,19 @@ def test_what_the_page_says_of_itself(whole):
     assert verdict["says"] in text and verdict["why"] in text and ">supported</strong>" in text
     assert report.verdicts(whole[2]) == said["verdicts"]
     assert html.escape(said["study"]["command"], quote=True).replace("&#x27;", "&#39;") in text
+
+
+def test_the_commands_end_with_the_verdicts(whole, monkeypatch, capsys):
+    """Both find the report up to date; nothing is launched."""
+    nothing = types.SimpleNamespace(is_over=True, code=0, launched=0)
+    monkeypatch.setattr(run_command, "launch", lambda *_: nothing)
+    folder = whole[2].parents[2]
+    where = ["--results", str(folder / "results"), "--reports", str(folder / "reports")]
+    for main in (report_command.main, run_command.main):
+        monkeypatch.setattr("sys.argv", ["bench", str(folder / "miniature.yaml"), *where])
+        assert main() == 0
+        last = capsys.readouterr().out.rstrip().splitlines()[-1]
+        assert last.startswith("supported") and "AdaIN ends lower than batch norm" in last and "n = 3" in last
 
 
 def test_the_median_seed_stands_first(whole):

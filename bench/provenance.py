@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bench
+from bench.liveness import this_job
 from bench.setting import NUMERICS
 from bench.store import RunFolder, RunState, Store, now, read_json, write_bytes, write_json
 
@@ -149,17 +150,9 @@ def _read(path: str) -> str:
 
 def _slurm() -> dict[str, Any] | None:
     """The job that this process is in; None outside of one."""
+    job = this_job()
     said = os.environ.get
-    if "SLURM_JOB_ID" not in os.environ:
-        return None
-    array, task = said("SLURM_ARRAY_JOB_ID"), said("SLURM_ARRAY_TASK_ID")
-    return {
-        "job": f"{array}_{task}" if array and task else said("SLURM_JOB_ID"),
-        "restarts": int(said("SLURM_RESTART_COUNT") or 0),
-        "cluster": said("SLURM_CLUSTER_NAME"),
-        "partition": said("SLURM_JOB_PARTITION"),
-        "node": said("SLURMD_NODENAME"),
-    }
+    return job and {**job, "partition": said("SLURM_JOB_PARTITION"), "node": said("SLURMD_NODENAME")}
 
 
 # ---------------------------------------------------------------------------------------------------------

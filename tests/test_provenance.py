@@ -123,7 +123,7 @@ def test_an_attempt_says_code_machine_scheduler_and_command(checkout, tmp_path, 
     assert read_json(attempt / "provenance.json") == said
     assert said["dirty"] is True and b"+# mine" in (attempt / "changes.diff").read_bytes()
     assert said["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert said["slurm"]["job"] == "15_2" and said["slurm"]["restarts"] == 3
+    assert said["slurm"]["id"] == "15_2" and said["slurm"]["restarts"] == 3
     assert said["command"][0].endswith(sys.orig_argv[0]) and said["gpu"] is None
     assert said["code"] == code_now() and said["earlier"] == {}
 

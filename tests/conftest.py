@@ -4,6 +4,7 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("BENCH_SITE", None)
 
 import pytest
 

@@ -284,7 +284,7 @@ def test_sbatch_missing_says_where_to_go(monkeypatch, tmp_path):
     [
         ("Invalid job array specification", "MaxArraySize", False),
         ("invalid partition specified: x", "resources.slurm.partition", False),
-        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "qos", False),
+        ("Job violates accounting/QOS policy (job submit limit)", "wait for jobs", False),
         ("Requested node configuration is not available", "memory_gb", False),
         ("Unable to contact slurm controller (connect failure)", "try the same command again", True),
         ("Socket timed out on send/recv operation", "try the same command again", True),

@@ -19,8 +19,8 @@ SUBMISSION = "SUBMISSION"
 """Stands for the id that a submission will get."""
 KEPT = 2
 """Checkpoints of a run under way."""
-CHECKPOINT = 9
-"""A checkpoint holds G, G_ema, D and two moments of each weight: times the size of a snapshot, G_ema alone."""
+CHECKPOINT = 7
+"""Times a snapshot, G_ema alone: G_ema, and G and D with two moments of each weight, D as large as G."""
 
 
 def places(design: Design) -> int:

@@ -184,10 +184,10 @@ def write_tasks(folder: Path, submission: Path, chunk: int, first: int, tasks: i
 
 
 REMEDIES = {
+    "qos|job violates|limit on|limits? exceeded": "resources.slurm.qos, or a limit of the site: wait for jobs to end",
     "array": "the site allows smaller arrays: `scontrol show config | grep MaxArraySize`",
     "partition": "resources.slurm.partition: `sinfo -s` lists the partitions",
     "account": "resources.slurm.account: `sacctmgr show assoc user=$USER format=account,partition,qos` lists yours",
-    "qos|job violates|limit on|limits? exceeded": "resources.slurm.qos, or a limit of the site: wait for jobs to end",
     "time limit": "resources.hours: `sinfo -o '%P %l'` shows how long each partition lets jobs run",
     "generic resource|gres": "resources.gpus, resources.slurm.gpu_type: `sinfo -o '%P %G'` shows what there is",
     "memory": "resources.memory_gb",

@@ -18,16 +18,27 @@ HELD = []
 
 class Norm(nn.BatchNorm2d):
     def forward(self, x):
-        if ACT.exists() and self.training:
-            word, *left = ACT.read_text().split() or [""]
-            if word not in ("slow", "deaf", ""):
-                ACT.write_text("\\n".join(left))
-            globals()["do_" + word]() if word else None
+        word, *left = told() if self.training else [""]
+        if word not in ("slow", "crawl", "deaf", ""):
+            ACT.write_text("\\n".join(left))
+        if word:
+            globals()["do_" + word]()
         return super().forward(x)
+
+
+def told():
+    try:
+        return ACT.read_text().split() or [""]
+    except FileNotFoundError:
+        return [""]
 
 
 def do_slow():
     time.sleep(0.05)
+
+
+def do_crawl():
+    time.sleep(2)
 
 
 def do_deaf():

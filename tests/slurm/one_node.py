@@ -287,6 +287,7 @@ class OneNode:
 
     def hurry(self, job: str) -> None:
         """Start a requeued job now; by itself it waits about two minutes."""
+        time.sleep(1.5)  # in the second of its requeueing its node would refuse it: "Job credential revoked"
         self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def clear(self) -> None:

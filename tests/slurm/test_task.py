@@ -71,8 +71,7 @@ class Sent:
     def requeued(self, task=0, restarts=1):
         """Wait until Slurm has it queued again; start it without Slurm's two minutes of delay."""
         until(lambda: self.state(task) == ("PENDING", restarts))
-        now = ("scontrol", "update", f"JobId={self.job}_{task}", "StartTime=now")
-        until(lambda: self.cluster.run(*now, check=False) == "")
+        self.cluster.hurry(f"{self.job}_{task}")
 
     def ended(self, *states, task=0):
         until(lambda: self.is_in(*(states or ("COMPLETED",)), task=task))
@@ -139,6 +138,7 @@ def test_a_time_limit(send, faulty):
     """Slurm's signal, a minute or two before the limit, queues the task again; so does too little time for a start."""
     sent = send(n=2, each=2, minutes=3, lead_s=60)
     sent.started()
+    faulty.act("crawl")
     sent.requeued()
     assert sent.folders[0].reason(1) == "stopped by SIGUSR2"
     assert sent.folders[1].attempts() == []

@@ -179,6 +179,15 @@ def test_failures_in_an_earlier_life_of_the_job_count(stage, monkeypatch):
     assert stage.store.run("bad").attempts() == [1, 2]
 
 
+@pytest.mark.parametrize("acts", ["crash", "killed"])
+def test_a_failure_counts_once_whoever_has_written_it_down(stage, monkeypatch, acts):
+    monkeypatch.setattr(oom, "kills", lambda: 0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    names = stage.runs(bad=acts)
+    stage.pool(names, retries=2, failures=lambda name: failures_of(stage.store, "7", name)).run(names)
+    assert stage.store.run("bad").attempts() == [1, 2, 3]
+
+
 def test_a_run_is_not_started_when_time_is_short(stage):
     """The first is: else a job whose limit is short would never do anything."""
     names = stage.runs(a="done", b="done", c="done")

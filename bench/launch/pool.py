@@ -111,7 +111,7 @@ class Pool:
         self.left: list[str] = []
         self.late = False
         """Whether a run was not started because the time that remains is too short."""
-        self._failures: collections.Counter[str] = collections.Counter()
+        self._failures: dict[str, int] = {}
         self._crowded_out: set[str] = set()
         self._sizes: dict[str, int] = {}
         self._started = 0
@@ -203,6 +203,8 @@ class Pool:
         attempt = folder.claim()
         if attempt is None:
             return False
+        if run_id not in self._failures:  # before this attempt has an end of its own, which would count twice
+            self._failures[run_id] = self.terms.failures(run_id)
         self.elsewhere.pop(run_id, None)
         command = [sys.executable, "-m", "bench.job", str(folder.path), "--orders", str(self.orders_path)]
         command += ["--attempt", str(attempt), "--stage", self.terms.stage, "--supervised"]
@@ -274,8 +276,7 @@ class Pool:
         failed = code not in (OK, BAD_INPUT, STOPPED)
         if failed and not alone_next:
             self._failures[child.run_id] += 1
-        so_far = self._failures[child.run_id] + self.terms.failures(child.run_id)
-        again = failed and (alone_next or so_far <= self.terms.retries)
+        again = failed and (alone_next or self._failures[child.run_id] <= self.terms.retries)
         with contextlib.suppress(StoreError):  # a full disk must not take the other runs along
             if child.folder.attempt(child.attempt).is_dir():
                 reason = how_it_died(code, child, starved)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_job import finish, start, uninterrupted, wait_for_rows, without_time
+from test_job import finish, start, uninterrupted, without_time
 from test_supervisor import Stage
 
 from bench import job
@@ -19,10 +19,10 @@ from bench.launch.places import Place, environment_of, on_gpus, room_for
 from bench.orders import Orders
 from bench.setting import resolve, run_id
 from bench.stop import Stop
-from bench.store import read_json
+from bench.store import read_json, read_rows
 
 TWO = {"train__world_size": 2, "g_norm": "bn", "d_norm": "bn", "d_weight": "spectral", "ema": 0.5, "mbstd": 4}
-LONG = {**TWO, "train__g_steps": 60, "d_norm": "none", "penalty": "r1"}
+LONG = {**TWO, "train__g_steps": 40, "d_norm": "none", "penalty": "r1"}
 
 
 def children(pid: int) -> list[int]:
@@ -48,6 +48,15 @@ def gone(pid: int, seconds: float = 30) -> bool:
     return True
 
 
+def started(folder, orders):
+    """A job of which five steps are done."""
+    process, path, deadline = start(folder, orders), folder.attempt(1) / "train.jsonl", time.monotonic() + 240
+    while len(read_rows(path)) < 5:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
 def test_a_job_of_two_ranks_leaves_what_a_job_of_one_does(make_run, tmp_path):
     sgd = {"train__optimizer": "sgd", "train__lr": 0.01}
     one, orders = make_run(**{**TWO, **sgd, "train__world_size": 1})
@@ -66,8 +75,7 @@ def test_a_job_of_two_ranks_leaves_what_a_job_of_one_does(make_run, tmp_path):
 @pytest.mark.parametrize("victim", ["rank 0", "rank 1"])
 def test_none_outlives_another_and_the_run_goes_on(make_run, tmp_path, victim):
     folder, orders = make_run(checkpoint_minutes=0.0005, **LONG)
-    process = start(folder, orders)
-    wait_for_rows(folder, 1, process, more_than=5)
+    process = started(folder, orders)
     (peer,) = children(process.pid)
     if victim == "rank 0":
         process.kill()
@@ -90,8 +98,7 @@ def test_none_outlives_another_and_the_run_goes_on(make_run, tmp_path, victim):
 @pytest.mark.parametrize("told", ["rank 0", "rank 1"])
 def test_a_signal_to_any_rank_stops_all_in_order(make_run, tmp_path, told):
     folder, orders = make_run(**LONG)
-    process = start(folder, orders)
-    wait_for_rows(folder, 1, process, more_than=3)
+    process = started(folder, orders)
     (peer,) = children(process.pid)
     os.kill(process.pid if told == "rank 0" else peer, signal.SIGUSR2)
     output, _ = process.communicate(timeout=60)

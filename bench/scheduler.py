@@ -113,7 +113,7 @@ class Scheduler:
                 return None
             arrays = ",".join(sorted({one.partition("_")[0] for one in due}))
             columns = "JobID,State,ExitCode"
-            said = self._ask(["sacct", "-n", "-P", "-X", "-D", "-j", arrays, "-o", columns])
+            said = self._ask(["sacct", "-n", "-P", "-X", "-j", arrays, "-o", columns])
             if said is None:
                 self._no_accounting_until = now + SILENT_S
                 return None
@@ -155,7 +155,7 @@ def parse(said: str, uid: int) -> Iterator[Job]:
 
 
 def parse_accounting(said: str) -> Iterator[Job]:
-    """Read what `sacct -n -P -o JobID,State,ExitCode` prints; of a job that ran several times, the last comes last."""
+    """Read what `sacct -n -P -o JobID,State,ExitCode` prints."""
     for line in said.splitlines():
         identifier, _, rest = line.partition("|")
         state, _, code = rest.partition("|")

@@ -311,7 +311,7 @@ class RunFolder:
 
     def is_scored(self, score_id: str) -> bool:
         """Whether a score stands and is good; a failed or half-written one may be computed again."""
-        score = read_json(self.scores / f"{score_id}.json")
+        score = read_json(self.scores / f"{plain(score_id)}.json")
         return score is not None and score.get("status") == "ok"
 
     def log(self) -> list[dict[str, Any]]:

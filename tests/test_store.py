@@ -136,26 +136,89 @@ def test_another_hosts_attempt_is_dead_after_ten_silent_minutes(run, monkeypatch
     assert later.claim() == number + 1
 
 
-def test_many_claims_one_owner_each(tmp_path):
-    """Eight processes race for 25 runs: each run is claimed once."""
+def test_sixteen_race_for_two_hundred_runs(tmp_path):
+    """Each run is claimed once, also where the attempt before died; and a racer's process is its owner."""
+    dead = Store(tmp_path).run("0" * 16)
+    assert dead.claim() == 1
+    owner = json.loads((dead.attempt(1) / "owner.json").read_text())
+    names = [f"{i:016x}" for i in range(200)]
+    for name in names[:100]:
+        write_json(Store(tmp_path).run(name).attempt(1) / "owner.json", {**owner, "started": "0"})
     code = (
-        "import sys, time; from bench.store import Store; from pathlib import Path\n"
+        "import os, sys; from bench.store import Store; from pathlib import Path\n"
         "store = Store(Path(sys.argv[1]))\n"
-        "print(sum(store.run(f'{i:016x}').claim() is not None for i in range(25)), flush=True)\n"
-        "sys.stdin.read()"
+        "for racer in range(15):\n"
+        "    if os.fork() == 0: break\n"
+        "os.read(0, 1)\n"  # all start at once
+        "claims = sum(store.run(f'{i:016x}').claim() is not None for i in range(200))\n"
+        "os.write(1, f'{os.getpid()} {claims}\\n'.encode())\n"
+        "os.read(0, 1)\n"  # and none ends before all have raced
     )
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(8)
-    ]
-    claimed = [int(racer.stdout.readline()) for racer in racers]
-    for racer in racers:
-        racer.communicate()
-    assert sum(claimed) == 25
+    racers = subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with racers:
+        racers.stdin.write("\n" * 16)
+        racers.stdin.flush()
+        claimed = dict(map(int, racers.stdout.readline().split()) for _ in range(16))
+        store = Store(tmp_path)
+        owners = [store.run(name).attempts()[-1:] for name in names]
+        assert owners == [[2]] * 100 + [[1]] * 100
+        assert all(store.run(name).state().status == "running" for name in names[::20])
+    assert len(claimed) == 16 and sum(claimed.values()) == 200
+    by = [read_json(store.run(name).attempt(n[0]) / "owner.json")["pid"] for name, n in zip(names, owners, strict=True)]
+    assert {pid: by.count(pid) for pid in claimed} == claimed
+    assert not list(tmp_path.rglob(".claim-*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\0b", "a\nb", "x" * 300, "a\\b/.."]
+)
+def test_names_that_would_leave_the_results_folder(tmp_path, name):
     store = Store(tmp_path)
-    assert all(store.run(f"{i:016x}").attempts() == [1] for i in range(25))
+    for looked_up in (store.run, store.study, store.run("0").is_scored):
+        with pytest.raises(StoreError, match="could leave the results folder"):
+            looked_up(name)
+    write_json(store.run("0").trained, {"status": "done", "snapshots": ["000008.000", name]})
+    with pytest.raises(StoreError, match="could leave the results folder"):
+        store.run("0").state()
+
+
+@pytest.mark.parametrize("name", ["quickstart.smoke", "a-b_c", "größe", "000008.000", "000008.000@2,x=1"])
+def test_names_that_are_one_file(tmp_path, name):
+    assert Store(tmp_path).study(name).parent == tmp_path / "studies"
+
+
+def test_the_first_word_on_an_end_stands_and_the_supervisor_adds_to_it(run):
+    number = run.claim()
+    run.end(number, 1, "RuntimeError: CUDA out of memory")
+    run.end(number, -9, "killed", again=True, oom=True)
+    said = run.state().ended
+    assert {**said, "finished": None} == {
+        "exit": 1,
+        "reason": "RuntimeError: CUDA out of memory",
+        "finished": None,
+        "again": True,
+        "oom": True,
+    }
+    run.end(number, 0, "")
+    assert run.state().ended == said
+
+
+def test_a_closer_look_at_an_old_heartbeat(run, monkeypatch):
+    monkeypatch.setattr(store_module, "WATCH_S", 0.4)
+    monkeypatch.setattr(liveness, "WATCH_S", 0.4)
+    owner = run.attempt(run.claim()) / "owner.json"
+    write_json(owner, {**json.loads(owner.read_text()), "host": "elsewhere"})
+    old = time.time() - liveness.SILENCE_S - 1
+    os.utime(owner, (old, old))
+    store = Store(run.path.parent.parent)
+    found = store.states([run.path.name])
+    assert found[run.path.name].status == "running"  # until it is sure
+    assert store.settle(found)[run.path.name].status == "stopped"
+    began = time.monotonic()
+    assert store.settle(found) == found  # nothing in doubt any longer
+    assert time.monotonic() - began < 0.3
 
 
 def test_log_merges_attempts_without_gaps_or_doubles(run):

@@ -18,8 +18,8 @@ from bench.launch.pool import Pool, Terms
 from bench.launch.start import worst
 from bench.launch.submission import TaskResources
 from bench.launch.watch import Watch
-from bench.store import RunState, Store, read_json, write_json
 from bench.resources import Resources
+from bench.store import RunState, Store, read_json, write_json
 
 
 def pool_of(tmp_path, orders, names, places=2, **terms):

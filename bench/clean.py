@@ -33,7 +33,7 @@ def temporary(store: Store) -> Iterator[Path]:
 
 def checkpoints(store: Store) -> Iterator[Path]:
     """Checkpoints of runs that are not running: they would start over."""
-    for folder in sorted(store.root.glob("runs/*")):
+    for folder in sorted(store.root.glob("runs/[!.]*")):
         if store.run(folder.name).state().status != "running":
             yield from folder.glob("attempts/*/checkpoints")
 
@@ -45,7 +45,7 @@ def unreferenced(store: Store) -> Iterator[Path]:
         for path in store.root.glob(pattern):
             with path.open(newline="") as file:
                 named |= {row["run_id"] for row in csv.DictReader(file)}
-    for folder in sorted(store.root.glob("runs/*")):
+    for folder in sorted(store.root.glob("runs/[!.]*")):
         if folder.name not in named and store.run(folder.name).state().status != "running":
             yield folder
 

@@ -1,9 +1,11 @@
-"""One run of two ranks as a Slurm job: preempted, and killed in one rank, it ends as one never disturbed."""
+"""One run of several ranks as a Slurm job: preempted, killed in one rank, on two nodes, it ends as one undisturbed."""
 
 import os
 import signal
+import socket
 
 import pytest
+from one_node import OneNode, free_ports, missing
 from test_task import STEPS, Sent
 
 from bench.resources import Slurm
@@ -44,4 +46,68 @@ def test_a_rank_that_is_killed_is_the_reason_and_the_run_is_tried_again(sent):
     ended = read_json(folder.attempt(1) / "ended.json")
     assert (ended["exit"], ended["reason"]) == (1, "PeersError: rank 1 was killed by SIGKILL")
     sent.ended()
+    sent.check()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Two nodes.
+
+
+class TwoNodes(OneNode):
+    """The same with two nodes, which are one machine."""
+
+    NAMES = ("one", "two")
+
+    def _configure(self):
+        super()._configure()
+        conf, host = self.root / "slurm.conf", socket.gethostname().partition(".")[0]
+        of_nodes = ("NodeName", "SlurmdPort", "SlurmdSpoolDir", "SlurmdLogFile", "SlurmdPidFile")
+        lines = [line for line in conf.read_text().splitlines() if not line.startswith(of_nodes)]
+        named = {"SlurmdSpoolDir": "spool/%n", "SlurmdLogFile": "log/slurmd.%n.log", "SlurmdPidFile": "pid/slurmd.%n"}
+        nodes = [f"{key}={self.root}/{place}" for key, place in named.items()]
+        for name, port in zip(self.NAMES, free_ports(2), strict=True):
+            (self.root / "spool" / name).mkdir()
+            shape = f"CPUs={self.cpus} RealMemory={self.memory_mb} State=UNKNOWN"
+            nodes.append(f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {shape}")
+        first = next(number for number, line in enumerate(lines) if line.startswith("PartitionName"))
+        conf.write_text("\n".join([*lines[:first], *nodes, *lines[first:]]) + "\n")
+
+    def _start(self, name, *command, check=None):
+        if name != "slurmd":
+            return super()._start(name, *command, check=check)
+        for node in self.NAMES:
+            super()._start(f"slurmd {node}", *command, "-N", node)
+
+    def __exit__(self, *error):
+        try:
+            self.clear()
+        finally:
+            for node in self.NAMES:
+                self._stop(f"slurmd {node}")
+            super().__exit__(*error)
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    if absent := missing():
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    with TwoNodes(gpus=0) as cluster:
+        for name, value in cluster.env.items():
+            monkeypatch.setenv(name, value)
+        yield cluster
+
+
+def test_four_ranks_on_two_nodes(two_nodes, make_run, tmp_path):
+    """Stopped by a signal and requeued once; the weights are those of four ranks on one node."""
+    folder, orders = make_run(**KNOBS | {"train__world_size": 4})
+    sent = Sent(two_nodes, tmp_path, [(folder, orders)], orders, nodes=2, cpus=2, minutes=30)
+    sent.started()
+    assert "NumNodes=2 " in two_nodes.run("scontrol", "-o", "show", "job", f"{sent.job}_0")
+    two_nodes.run("scancel", "--signal=USR2", sent.job)
+    sent.requeued()
+    assert read_json(folder.attempt(1) / "ended.json")["exit"] == 75
+    sent.ended()
+    log = folder.log_tail(60)
+    assert "resuming from step" in log
+    assert all(f"rank {rank}: done at step {STEPS}" in log for rank in (1, 2, 3))
     sent.check()

@@ -74,8 +74,8 @@ def test_a_killed_child_is_recorded_and_tried_again(make_run, tmp_path, monkeypa
     pool, console = pool_of(tmp_path, orders, [folder.path.name], retries=1)
     started = pool._start
 
-    def start_and_kill_first(run_id, places):
-        done = started(run_id, places)
+    def start_and_kill_first(*asked):
+        done = started(*asked)
         if len(folder.attempts()) == 1:
             pool.children[0].process.kill()
         return done

@@ -18,7 +18,7 @@ from bench.orders import Orders
 from bench.own_modules import OWN_KEYS
 from bench.setting import Data, digest
 from bench.stop import Stop
-from bench.store import RunFolder, Store, StoreError, now, write_json
+from bench.store import RunFolder, Store, StoreError, now, publish_json
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 POLL_S = 0.1
@@ -82,20 +82,20 @@ def prepare_by_claim(
             if attempt is None:
                 time.sleep(LOOK_S)
                 continue
-            code = _prepare(claims, attempt, folder, orders_path, study_dir, stop)
+            code = OK if made.exists() else _prepare(claims, attempt, folder, orders_path, study_dir, stop)
+            if code == OK:
+                publish_json(made, {"finished": now()})  # before the claim ends: who claims next looks again
+            claims.end(attempt, code, stop.reason or "")
             if code != OK:
                 say(f"what the runs share could not be made (exit code {code}); they go on without")
                 break
-            write_json(made, {"finished": now()})
 
 
 def _prepare(claims: RunFolder, attempt: int, folder: RunFolder, orders_path: Path, study_dir: Path, stop: Stop) -> int:
-    """Make it here; killed when a stop is asked for, since what it writes is whole or not there."""
+    """Make it here; return the exit code.  Killed by a stop, since what it writes is whole or not there."""
     with Heartbeat(claims.attempt(attempt)), start([folder], orders_path, study_dir, "task") as child:
         while child.poll() is None:
             if stop.reason is not None:
                 child.kill()
             time.sleep(POLL_S)
-    code = STOPPED if stop.reason is not None else child.returncode
-    claims.end(attempt, code, stop.reason or "")
-    return code
+    return STOPPED if stop.reason is not None else child.returncode

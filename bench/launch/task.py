@@ -88,7 +88,10 @@ class Task:
         if todo:
             folders = [self.store.run(run_id) for run_id in todo]
             study_dir = self.folder.path.parents[1]
-            prepare_by_claim(folders, self.store, self.orders_path, study_dir, self.stop, say)
+            try:
+                prepare_by_claim(folders, self.store, self.orders_path, study_dir, self.stop, say)
+            except StoreError as error:  # a full disk: each run says so in its own folder, or finds room
+                say(str(error))
         terms = Terms(
             self.is_finished,
             retries=self.resources.retries,

@@ -2,12 +2,13 @@
 
 Checkpoints go by themselves when a run is trained.  This is for the rest: temporary files of writers that died,
 checkpoints of runs that nobody will take up, runs that no study in results/studies refers to, and caches.  Nothing
-that is running, no trained run of a study there and no score is ever touched.
+that is running or in Slurm's queue, no trained run of a study there and no score is ever touched.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import shutil
 import sys
@@ -17,10 +18,34 @@ from pathlib import Path
 
 from bench.command import OK, exit_code
 from bench.harmless import complain
-from bench.store import Store
+from bench.launch import submission
+from bench.store import Store, StoreError
 
-STALE_S = 3600.0
-"""A temporary file this old has no writer."""
+STALE_S = 86400.0
+"""A temporary file this old has no writer, whatever clocks say."""
+
+
+def untaken(store: Store) -> Iterator[Path]:
+    """Folders of runs that no process is at and no live job will take up."""
+    waiting = queued(store)
+    for folder in sorted(store.root.glob("runs/[!.]*")):
+        if folder.name not in waiting and store.run(folder.name).state().status != "running":
+            yield folder
+
+
+def queued(store: Store) -> set[str]:
+    """Runs that live jobs will take up; where Slurm does not answer, all that were ever submitted."""
+    found: set[str] = set()
+    studies = [path.parent.name for path in store.root.glob("studies/*/submissions")]
+    for study in studies:
+        for folder in submission.folders(store, study):
+            with contextlib.suppress(StoreError):  # damaged: no job can read it either
+                found.update(*folder.read().tasks)
+    scheduler = store.witness.scheduler
+    if not found or scheduler.jobs() is None:
+        return found
+    states = store.states(found)
+    return {run for study in studies for run in submission.covered(store, study, scheduler, states)}
 
 
 def temporary(store: Store) -> Iterator[Path]:
@@ -32,10 +57,9 @@ def temporary(store: Store) -> Iterator[Path]:
 
 
 def checkpoints(store: Store) -> Iterator[Path]:
-    """Checkpoints of runs that are not running: they would start over."""
-    for folder in sorted(store.root.glob("runs/[!.]*")):
-        if store.run(folder.name).state().status != "running":
-            yield from folder.glob("attempts/*/checkpoints")
+    """Checkpoints of runs that are neither running nor queued: they would start over."""
+    for folder in untaken(store):
+        yield from folder.glob("attempts/*/checkpoints")
 
 
 def unreferenced(store: Store) -> Iterator[Path]:
@@ -45,9 +69,7 @@ def unreferenced(store: Store) -> Iterator[Path]:
         for path in store.root.glob(pattern):
             with path.open(newline="") as file:
                 named |= {row["run_id"] for row in csv.DictReader(file)}
-    for folder in sorted(store.root.glob("runs/[!.]*")):
-        if folder.name not in named and store.run(folder.name).state().status != "running":
-            yield folder
+    yield from (folder for folder in untaken(store) if folder.name not in named)
 
 
 def caches(store: Store) -> Iterator[Path]:

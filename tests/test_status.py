@@ -10,7 +10,7 @@ import time
 import miniature as mini
 import pytest
 
-from bench import liveness, standing, status
+from bench import clean, liveness, standing, status
 from bench import store as store_module
 from bench.launch.submission import Submission, SubmissionFolder, TaskResources, comment, new_id
 from bench.liveness import Witness, this_process
@@ -157,6 +157,24 @@ def test_an_old_heartbeat_is_watched_before_it_is_called_dead(place, shown, monk
     old = time.time() - liveness.SILENCE_S - 60
     os.utime(owner, (old, old))
     assert "1 stopped" in shown()
+
+
+def test_clean_spares_what_is_queued(place):
+    design, store, queue = place
+    checkpoints = []
+    for run in design.runs[:3]:
+        mini.write_failed(store, run)
+        checkpoints.append(store.run(run.run_id).attempt(1) / "checkpoints")
+        checkpoints[-1].mkdir()
+    folder = submitted(store, design, design.runs[:2])
+    assert set(clean.checkpoints(store)) == set(checkpoints)
+    queue.add(12, "0", "PENDING", "Priority", comment(folder.path.name, 0))
+    store.witness.scheduler.forget()
+    assert set(clean.checkpoints(store)) == set(checkpoints[1:])
+    assert {path.name for path in clean.unreferenced(store)} == {run.run_id for run in design.runs[1:3]}
+    queue.down = True
+    store.witness.scheduler.forget()
+    assert list(clean.checkpoints(store)) == checkpoints[2:]  # nobody says that they are not queued
 
 
 def test_long_rows_are_folded_and_nothing_is_lost(place, shown):

@@ -135,7 +135,7 @@ class Train(Strict):
     world_size: Annotated[int, Field(ge=1)] = 1
     """Ranks (processes, each with a GPU where there are GPUs) that share one batch."""
     sync_bn: bool = True
-    """Several ranks: batch norm's statistics are of the whole batch, as one rank has them; else of each rank's share."""
+    """Several ranks: batch norm's statistics are of the whole batch, as one rank has them; else of each rank's part."""
 
 
 class Setting(Strict):

@@ -94,6 +94,9 @@ class Readings:
     @functools.cache  # noqa: B019
     def _read(self, measure: str, when: str) -> Reading:
         at = when if not when.startswith("{") else Moment.model_validate_json(when)
+        if measure in OUTCOMES and at != "last":
+            why = "an outcome is of the whole run: it has no other moment"
+            return Reading(measure, measure, measure.replace("_", " "), "outcome", "raw", None, {}, None, why)
         if measure in OUTCOMES:
             return self._outcome(measure)
         if measure in MEASURES:

@@ -92,6 +92,7 @@ class Check(Levels):
                     self._measure((*trail, name), measure)
             if hasattr(claim, "left") and claim.left == claim.right:
                 self.say((*trail, "right"), "left and right are the same cells")
+            self._margin(trail, claim)
             self._moment((*trail, "at"), claim.at)
 
     def _measure(self, trail: Trail, name: str) -> None:
@@ -103,6 +104,23 @@ class Check(Levels):
             options = [*protocol.METRICS, *OUTCOMES, *MEASURES]
             hint = nearest(name, options)
             self.say(trail, f"{name!r} is no metric, outcome or probe's measure: {', '.join(options)}{hint}")
+
+    def _margin(self, trail: Trail, claim: Any) -> None:
+        """An equivalence needs one; that of a ratio is a ratio."""
+        if claim.margin is None:
+            if claim.kind == "equivalence":
+                self.say(trail, "an equivalence needs a margin: how far apart is still alike")
+            return
+        if claim.kind != "correlation" and claim.margin <= 1 and self._is_ratio(claim.measure):
+            self.say((*trail, "margin"), f"{claim.measure} is compared by ratios: a margin above 1 is due, as 1.2")
+
+    def _is_ratio(self, name: str) -> bool:
+        if name in MEASURES:
+            return MEASURES[name].scale == "log"
+        try:
+            return (protocol.METRICS.get(name) or protocol.measure(name)).scale == "log"
+        except KeyError:
+            return False
 
     def _moment(self, trail: Trail, at: Any) -> None:
         if isinstance(at, str):

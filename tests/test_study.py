@@ -347,6 +347,8 @@ CLAIM_MISTAKES = [
     ("factors: [g_norm, d_weight]", "factors: [g_norm, g_norm]", "stands here twice"),
     ("y: fd, ", "", "claims[5].y: is missing"),
     ("value: 30", "values: 30", "did you mean value?"),
+    (", margin: 1.1", "", "an equivalence needs a margin"),
+    ("margin: 1.1", "margin: 0.9", "claims[1].margin: fd is compared by ratios: a margin above 1 is due"),
 ]
 
 

@@ -170,20 +170,25 @@ def test_correlation_is_scipys():
 
 def test_what_cannot_be_judged_is_not(tmp_path):
     text = FD.replace("claims:", "probes: false\nclaims:")
-    skipped, several, unwatched, later, early = judged(
+    skipped, several, unwatched, later, early, outcome = judged(
         tmp_path,
         f"kind: difference, {PAIR}, measure: fid, expect: lower",
         f"kind: difference, {PAIR}, measure: swd, expect: lower",
         f"kind: difference, {PAIR}, measure: critic_gradient_mean, expect: lower",
         f"kind: difference, {PAIR}, measure: fd, at: 50%, expect: lower",
         f"kind: difference, {PAIR}, measure: fd, at: {{{{seconds: 1}}}}, expect: lower",
+        f"kind: difference, {PAIR}, measure: diverged, at: 25%, expect: fewer",
         text=text,
     )
     assert [x["verdict"] for x in (skipped, several)] == ["skipped", "skipped"]
     assert unwatched["verdict"] == "not estimable" and "does not watch critic_gradient" in unwatched["why"]
     assert (later["verdict"], later["why"]) == ("not estimable", "no run has a value at 50%")
     assert early["verdict"] == "not estimable"
-    assert {x["tests"] for x in (skipped, later)} == {3} and skipped["p"] is None
+    assert (outcome["verdict"], outcome["why"]) == (
+        "not estimable",
+        "an outcome is of the whole run: it has no other moment",
+    )
+    assert {x["tests"] for x in (skipped, later)} == {4} and skipped["p"] is None
 
 
 def test_one_seed_is_never_judged(tmp_path):

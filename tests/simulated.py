@@ -1,0 +1,108 @@
+"""Studies with known effects, unequal spreads and failures: what intervals, verdicts and families are held against."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import miniature as mini
+import numpy as np
+from scipy import stats
+
+from bench import verdicts
+from bench.claims import compared
+from bench.contrasts import contrast
+from bench.design import Design
+from bench.readings import Reading
+from bench.study_file import Difference, Equivalence
+
+SN, ADAIN = {"d_weight": "spectral"}, {"g_norm": "adain"}
+CLAIMS = (
+    Difference(says="sn", kind="difference", left=SN, right={"d_weight": "none"}, measure="fd", expect="lower"),
+    Difference(says="adain", kind="difference", left=ADAIN, right={"g_norm": "bn"}, measure="fd", expect="higher"),
+    Difference(
+        says="one", kind="difference", left={**ADAIN, **SN}, right={**ADAIN, "d_weight": "none"}, measure="fd",
+        expect="lower",
+    ),
+    Equivalence(says="alike", kind="equivalence", left=SN, right={"d_weight": "none"}, measure="fd", margin=1.2),
+)  # fmt: skip
+TRUE = {"sn": 0.0, "adain": 0.0, "one": 0.0, "alike": math.log(1.2)}
+"""The effect, on the logarithm, at which each claim is just not true: that of a null study."""
+
+
+class Drawn:
+    """What `bench.readings.Readings` gives, of numbers drawn here."""
+
+    def __init__(self, cells: dict[str, dict[int, float]], seeds: int) -> None:
+        self._cells, self._seeds = cells, seeds
+
+    def of(self, measure: str, at: object = "last") -> Reading:
+        return Reading(measure, "fd[random]", "fd", "metric", "log", "lower", self._cells)
+
+    def success(self) -> dict[str, tuple[int, int]]:
+        return {cell: (len(found), self._seeds) for cell, found in self._cells.items()}
+
+
+def a_study(folder: Path) -> Design:
+    """A 2×2 with the claims above."""
+    design = mini.a_design(folder)
+    return dataclasses.replace(design, study=dataclasses.replace(design.study, claims=CLAIMS))
+
+
+def draw(rng: np.random.Generator, design: Design, seeds: int, effect: float, failing: float) -> Drawn:
+    """Draw a study: log values with what a seed shares, one cell four times as noisy, runs lost by chance.
+
+    effect: of spectral norm, with either norm.
+    """
+    shared = rng.normal(0, 0.1, seeds)
+    cells: dict[str, dict[int, float]] = {}
+    for place, cell in enumerate(design.cells):
+        spread = 0.4 if place == len(design.cells) - 1 else 0.1
+        base = 4.0 + (effect if cell.levels["d_weight"] == "spectral" else 0.0)
+        values = base + shared + rng.normal(0, spread, seeds)
+        cells[cell.name] = {seed: float(v) for seed, v in enumerate(values) if rng.random() >= failing}
+    return Drawn(cells, seeds)
+
+
+def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int) -> dict[str, tuple[int, int]]:
+    """Count over so many studies: (times, of how many) the interval held the truth, a null claim was supported, ….
+
+    `covered`: main effect of a real one; `any false`: some claim of a null study decided against what is true, where
+    the claims of differences are exactly null; `supported: X`: null claims supported, of those that could be judged.
+    """
+    rng = np.random.default_rng(seed)
+    counts: dict[str, list[int]] = {}
+
+    def note(what: str, happened: bool) -> None:
+        count = counts.setdefault(what, [0, 0])
+        count[0] += happened
+        count[1] += 1
+
+    weights = {claim.says: compared(claim, design).weights for claim in CLAIMS}
+    for _ in range(studies):
+        effect = math.log(0.8)
+        drawn = draw(rng, design, seeds, effect, failing)
+        for name, truth in (("sn", effect), ("adain", 0.0)):
+            found = contrast(drawn.of("fd").cells, weights[name])
+            if found.low is not None and found.high is not None:
+                note(f"covered: {name}", found.low <= truth <= found.high)
+        null = verdicts.judge(design, draw(rng, design, seeds, 0.0, failing))  # type: ignore[arg-type]
+        for one in null[:3]:
+            if one["verdict"] != "not estimable":
+                note(f"supported: {one['says']}", one["verdict"] == "supported")
+        note("any false", any(one["verdict"] in ("supported", "refuted") for one in null[:3]))
+        edge = verdicts.judge(design, draw(rng, design, seeds, TRUE["alike"], failing))[3]  # type: ignore[arg-type]
+        if edge["verdict"] != "not estimable":
+            note("supported: alike", edge["verdict"] == "supported")
+    return {what: (k, n) for what, (k, n) in counts.items()}
+
+
+def at_most(k: int, n: int, share: float) -> bool:
+    """Whether k of n is as few as a true share of at most `share` gives, but once in a thousand."""
+    return k <= stats.binom.ppf(0.999, n, share)
+
+
+def at_least(k: int, n: int, share: float) -> bool:
+    """Whether k of n is as many as a true share of at least `share` gives, but once in a thousand."""
+    return k >= stats.binom.ppf(0.001, n, share)

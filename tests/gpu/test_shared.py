@@ -1,4 +1,4 @@
-"""Runs that share a GPU: each has its part of the memory, and what goes beyond is known for what it is.  `pytest -m gpu`."""
+"""Runs that share a GPU: each has its part of the memory; what goes beyond is known for what it is (`-m gpu`)."""
 
 import pytest
 import torch

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, special, stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 
@@ -228,10 +227,17 @@ def correlation(pairs: Sequence[tuple[float, float]], level: float = 0.95) -> Co
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust the p of a family so that the chance of any false finding stays below the level (Holm 1979)."""
-    return [float(one) for one in multipletests(p, method="holm")[1]] if len(p) else []
+    """Adjust the p of a family so that the chance of any false finding stays below the level (Holm 1979).
+
+    Ours, not statsmodels': its `multipletests` collects all garbage at every call, a third of a second in a report.
+    """
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = largest
+    return adjusted
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Adjust p so that the share of false ones among the findings stays below the level (1995)."""
-    return [float(one) for one in multipletests(p, method="fdr_bh")[1]] if len(p) else []
+    return [float(one) for one in stats.false_discovery_control(p)] if len(p) else []

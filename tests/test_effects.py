@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.formula.api import ols
+from statsmodels.stats.multitest import multipletests
 
 from bench import effects, stats, table
 from bench.contrasts import contrast
@@ -158,6 +159,9 @@ def test_benjamini_hochberg_and_holm_by_hand():
     assert stats.holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert stats.benjamini_hochberg(p) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
     assert stats.holm([]) == stats.benjamini_hochberg([]) == []
+    drawn = np.random.default_rng(0).uniform(size=20) ** 3
+    assert stats.holm(drawn.tolist()) == pytest.approx(multipletests(drawn, method="holm")[1])
+    assert stats.benjamini_hochberg(drawn.tolist()) == pytest.approx(multipletests(drawn, method="fdr_bh")[1])
 
 
 def test_the_composite_median_by_hand():

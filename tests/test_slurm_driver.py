@@ -1,6 +1,6 @@
 """The driver under Slurm against commands that stand in for it: what it submits, says and takes out.
 
-What these commands do, real ones do in tests/slurm/test_submission.py, where nothing stands in for anything.
+What these commands do, real ones do in tests/slurm/test_submission_on_slurm.py, where nothing stands in for anything.
 """
 
 import os

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from one_node import OneNode, free_ports, missing
-from test_task import STEPS, Sent
+from test_task_on_slurm import STEPS, Sent
 
 from bench.resources import Slurm
 from bench.store import read_json

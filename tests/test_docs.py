@@ -26,6 +26,14 @@ def test_files_that_are_named_exist(page):
         assert (ROOT / name).exists(), name
 
 
+def test_tests_that_are_named_exist():
+    """Those of docs/reliability.md: what it says was tried has a test."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 40
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
 def test_every_module_stands_in_the_house():
     text = (ROOT / "docs" / "design.md").read_text()
     named = set(re.findall(r"`(\w+)(?:/)?`", text))

@@ -1,5 +1,6 @@
 """The fault campaign in little: one round, and that it finds what it looks for."""
 
+import argparse
 import contextlib
 import json
 import math
@@ -13,14 +14,35 @@ import campaign
 import pytest
 from crew import Choice, is_training, signalled
 from ledger import Ledger
-from trial import Trial, undisturbed
+from trial import STUDY, Trial
 
+from bench.command import open_design, orders_of, sources_of
+from bench.launch import start
+from bench.orders import Orders
+from bench.preparation import prepare
 from bench.store import RunFolder, publish
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    return undisturbed(tmp_path_factory.mktemp("campaign"), runs=1)
+    """The study's first run, made in this process as `trial.undisturbed` has all of them made in another."""
+    top = tmp_path_factory.mktemp("campaign")
+    (top / "small.yaml").write_text(STUDY)
+    given = argparse.Namespace(study=str(top / "small.yaml"), profile=None, set=[], yes=False, only=[], limit=1)
+    given.results = top / "undisturbed"
+
+    def prepared(runs, store, orders_path, study_dir):
+        prepare(Orders.read(orders_path), [run.setting for run in runs], study_dir)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DATA", str(top / "data"))
+        patch.setattr(start, "prepare", prepared)
+        design, store = open_design(given)
+        orders = orders_of(design)
+        launched = start.launch(design, design, store, orders, sources_of(design), "inline", None)
+    assert launched.code == 0
+    return given.results
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table there, between the campaign's marks")
     given = parser.parse_args(arguments)
     words = [f"--rounds {given.rounds}", f"--seed {given.seed}"] + ["--slurm"] * given.slurm
+    words += [f"--minutes {given.minutes:g}"] if given.minutes < float("inf") else []
     tally = Tally(f"python tests/faults/campaign.py {shlex.join(' '.join(words).split())}", given.seed)
     top = Path(tempfile.mkdtemp(prefix="campaign-"))
     with on_slurm(given.slurm) as cluster:

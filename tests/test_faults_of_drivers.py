@@ -1,6 +1,6 @@
-"""SIGKILL of the driver at every point of its life: the same command goes on, and every run is in one job, or done.
+"""Drivers that are killed at every point of their life, or whose study is edited while it runs.
 
-A point is a moment before a file of it appears or a command of it is started.
+A point is a moment before a file of a driver's appears or a command of it is started.
 """
 
 import os
@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 import pytest
+import test_run
 from test_slurm_driver import STUDY, StandIn
 
 from bench import run
@@ -90,3 +92,30 @@ def test_a_driver_killed_at_every_point_submits_each_run_once(tmp_path, monkeypa
     ended = sweep(tmp_path, monkeypatch, range(1, 500))
     assert ended[-1] == 0
     assert len(ended) > 60
+
+
+@pytest.mark.slow
+def test_a_study_edited_while_it_runs(tmp_path):
+    """One cell taken out and one put in: each driver does what it was asked, a shared cell is done once."""
+    text = test_run.STUDY.replace("seeds: 2", "seeds: 1").replace("[fd, swd, ms_ssim]", "[swd]")
+    (tmp_path / "tiny.yaml").write_text(text.replace("g_steps: 6", "g_steps: 400"))
+    environment = {**os.environ, "BENCH_DATA": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "bench.run", "tiny.yaml", "--executor", "local"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("results/runs/*/attempts/1/train.jsonl"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    edited = (tmp_path / "tiny.yaml").read_text().replace("[bn, adain]", "[bn, in]")
+    (tmp_path / "tiny.yaml").write_text(edited)
+    second = test_run.bench(tmp_path, "tiny.yaml", "--executor", "local")
+    shown, _ = first.communicate(timeout=300)
+    assert first.returncode == second.returncode == 0, shown + second.stdout + second.stderr
+    assert "2 runs: 2 done" in shown and "2 runs: 2 done" in second.stdout
+    store = Store(tmp_path / "results")
+    runs = [store.run(path.name) for path in store.runs.iterdir()]
+    assert sorted(run.setting().g_norm for run in runs) == ["adain", "bn", "in"]
+    assert [run.attempts() for run in runs] == [[1]] * 3
+    assert "2 runs: 2 done" in test_run.bench(tmp_path, "tiny.yaml").stdout
+    table = (tmp_path / "results" / "studies" / "tiny" / "runs.csv").read_text()
+    assert "g_norm=in" in table and "adain" not in table

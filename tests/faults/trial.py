@@ -165,7 +165,7 @@ class Trial:
                 self.ledger.findings.lost.append(f"still at work after {PATIENCE_S:.0f} s")
                 for worker in at_work(self.place):
                     worker.send(signal.SIGKILL)
-                self.left = 0
+                self.left, began = 0, time.monotonic()
             self.ledger.look(self.results)
             self._hurt()
             time.sleep(0.03)

@@ -53,6 +53,7 @@ def copy(reference, tmp_path):
     return tmp_path / "results", RunFolder(run)
 
 
+@pytest.mark.slow
 def test_a_round_with_a_worker_killed(reference):
     choices = [Choice("worker", is_training, signalled(signal.SIGKILL))]
     trial = Trial(reference.parent / "round", reference, random.Random(0), runs=1, choices=choices)

@@ -34,31 +34,31 @@ def pool_of(tmp_path, orders, names, places=2, **terms):
 
 
 def test_local_gives_the_same_weights_as_inline(make_run, tmp_path):
-    settings = [{"seed": seed, "g_norm": norm} for seed in (0, 1) for norm in ("bn", "adain")]
+    settings = [{"g_norm": norm} for norm in ("bn", "adain")]
     runs = [make_run(**knobs) for knobs in settings]
     orders = runs[0][1]
     ids = [folder.path.name for folder, _ in runs]
     pool, console = pool_of(tmp_path, orders, ids)
     assert pool.run(ids) == dict.fromkeys(ids, 0)
     weights = {folder.path.name: folder.state().trained["weights"] for folder, _ in runs}
-    assert len(set(weights.values())) == 4
+    assert len(set(weights.values())) == 2
     for folder, _ in runs:
         os.rename(folder.path, tmp_path / f"away-{folder.path.name}")
     for knobs in settings:
         make_run(**knobs)
     assert run_inline(Store(tmp_path / "results"), orders, ids) == dict.fromkeys(ids, 0)
     assert {i: Store(tmp_path / "results").run(i).state().trained["weights"] for i in ids} == weights
-    assert console.file.getvalue().count("done") == 4
+    assert console.file.getvalue().count("done") == 2
 
 
-def test_a_run_that_dies_hurts_no_other_and_may_be_retried(make_run, tmp_path):
+def test_a_run_that_dies_hurts_no_other(make_run, tmp_path):
     good, orders = make_run(seed=1)
     bad, _ = make_run(seed=2)
     (bad.path / "attempts").mkdir()
     bad_id, good_id = bad.path.name, good.path.name
     # Its snapshots cannot be published: a file stands where their folder is due.
     bad.snapshots.write_text("")
-    pool, console = pool_of(tmp_path, orders, [bad_id, good_id], retries=1)
+    pool, console = pool_of(tmp_path, orders, [bad_id, good_id])
     codes = pool.run([bad_id, good_id])
     assert codes[good_id] == 0
     assert codes[bad_id] not in (0, 75)

@@ -57,6 +57,7 @@ def started(folder, orders):
     return process
 
 
+@pytest.mark.slow
 def test_a_job_of_two_ranks_leaves_what_a_job_of_one_does(make_run, tmp_path):
     sgd = {"train__optimizer": "sgd", "train__lr": 0.01}
     one, orders = make_run(**{**TWO, **sgd, "train__world_size": 1})

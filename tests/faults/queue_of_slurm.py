@@ -64,9 +64,11 @@ def choices(cluster: Any) -> Sequence[Choice]:
 def push_on(cluster: Any) -> bool:
     """Start requeued tasks without Slurm's two minutes of delay; say whether any task is left in the queue."""
     lines = cluster.run("squeue", "-h", "-r", "-o", "%i %T %r").splitlines()
-    tasks = [line.split() for line in lines if "_" in line.split()[0]]
+    tasks = [line.split(maxsplit=2) for line in lines if "_" in line.split()[0]]
     for job, state, reason in tasks:
         if state == "PENDING" and reason == "BeginTime":
             cluster.hurry(job)
+        elif "requeued held" in reason:  # its node did not take it in the second of its requeueing
+            cluster.run("scontrol", "release", job, check=False)
     time.sleep(0.2)
     return bool(tasks)

@@ -5,10 +5,15 @@ import signal
 import socket
 
 import pytest
+import torch
 from one_node import OneNode, free_ports, missing
 from test_task_on_slurm import STEPS, Sent
 
+from bench import job
+from bench.models import build
+from bench.orders import Orders
 from bench.resources import Slurm
+from bench.stop import Stop
 from bench.store import read_json
 
 pytestmark = pytest.mark.slurm
@@ -47,6 +52,26 @@ def test_a_rank_that_is_killed_is_the_reason_and_the_run_is_tried_again(sent):
     assert (ended["exit"], ended["reason"]) == (1, "PeersError: rank 1 was killed by SIGKILL")
     sent.ended()
     sent.check()
+
+
+def test_two_ranks_of_16_make_what_one_of_32_makes(slurm, make_run, tmp_path):
+    """To rounding, and by SGD: Adam's first step is a gradient's sign, which may be rounding alone."""
+    knobs = {
+        **{"train__batch": 32, "train__g_steps": 4, "train__optimizer": "sgd", "train__lr": 0.05},
+        **{"g_norm": "bn", "mbstd": 4, "loss": "wasserstein", "penalty": "gp"},
+    }
+    folder, orders = make_run(**knobs, train__world_size=2)
+    sent = Sent(slurm, tmp_path, [(folder, orders)], orders, cpus=2, minutes=30)
+    sent.ended()
+    alone, _ = make_run(**knobs)
+    assert job.run(alone, Orders.read(orders), stop=Stop()) == 0
+    kept = [torch.load(next(iter(run.snapshots.glob("*.pt"))), weights_only=True) for run in (folder, alone)]
+    torch.testing.assert_close(*kept, rtol=1e-4, atol=1e-5)
+    first = build(folder.setting())[0].state_dict()
+    assert any(not torch.allclose(first[name], value, atol=1e-3) for name, value in kept[0].items() if name in first)
+    rows = [[row["loss_D"] for row in run.log()] for run in (folder, alone)]
+    assert len(rows[0]) == 4
+    assert rows[0] == pytest.approx(rows[1], rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from bench.launch.submission import covered
 from bench.scheduler import Scheduler
 from bench.store import Store
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12; planning has no locks
+
 POINTS = [(os, "replace"), (os, "link"), (os, "rename"), (os, "mkdir"), (tempfile, "mkstemp"), (subprocess, "run")]
 
 

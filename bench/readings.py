@@ -6,7 +6,6 @@ number is not there.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Mapping
@@ -20,7 +19,6 @@ from bench.probes import MEASURES
 from bench.schedule import batches, nimg_after, schedule
 from bench.store import Store
 from bench.study_checks import OUTCOMES
-from bench.study_file import Moment
 
 NOT_COMPUTED = "not computed here"
 """The reason of a metric that this study, or its profile, does not ask for."""
@@ -62,12 +60,14 @@ class Readings:
         first = frame.drop_duplicates("run_id")
         self._ended = {row["run_id"]: row for row in first.to_dict("records") if row["status"] in ("done", "diverged")}
         self._last = table.last_values(frame)
+        self._kept: dict[tuple[str, str], Reading] = {}
+        self._lengths: dict[str, float] = {}
+        self._traces: dict[str, pd.DataFrame] = {}
 
     def values(self) -> list[tuple[str, str]]:
         """List (asked, value's name) of what was scored."""
         return table.metrics_of(self._frame)
 
-    @functools.cache  # noqa: B019
     def success(self) -> dict[str, tuple[int, int]]:
         """Cell → (k, n): runs that are done and neither collapsed nor never learned, of those with an outcome."""
         counts = {cell.name: (0, 0) for cell in self._design.cells}
@@ -89,11 +89,12 @@ class Readings:
 
     def of(self, measure: str, at: Any = "last") -> Reading:
         """Read a measure of every run at a moment: `last`, a share as `25%`, or a Moment."""
-        return self._read(measure, at if isinstance(at, str) else at.model_dump_json(exclude_none=True))
+        key = (measure, at if isinstance(at, str) else at.model_dump_json())
+        if key not in self._kept:
+            self._kept[key] = self._read(measure, at)
+        return self._kept[key]
 
-    @functools.cache  # noqa: B019
-    def _read(self, measure: str, when: str) -> Reading:
-        at = when if not when.startswith("{") else Moment.model_validate_json(when)
+    def _read(self, measure: str, at: Any) -> Reading:
         if measure in OUTCOMES and at != "last":
             why = "an outcome is of the whole run: it has no other moment"
             return Reading(measure, measure, measure.replace("_", " "), "outcome", "raw", None, {}, None, why)
@@ -164,9 +165,10 @@ class Readings:
 
     # -- probes -------------------------------------------------------------------------------------------
 
-    @functools.cache  # noqa: B019
     def _trace(self, measure: str) -> pd.DataFrame:
-        return traces.collect(self._design, self._store, [measure])
+        if measure not in self._traces:
+            self._traces[measure] = traces.collect(self._design, self._store, [measure])
+        return self._traces[measure]
 
     def _probe(self, measure: str, at: Any) -> Reading:
         what = MEASURES[measure]
@@ -202,7 +204,7 @@ class Readings:
     def _moment(self, run: Run, at: Any) -> tuple[float | None, float]:
         """Return the moment in kimg, and how far from it a value may stand."""
         setting = run.setting
-        length = self._length(run.run_id)
+        length = self._length(run)
         near = max(NEAR * length, setting.train.n_critic * max(batches(setting)) / 1000)
         if isinstance(at, str):
             return length * float(at[:-1]) / 100, near
@@ -214,10 +216,11 @@ class Readings:
             return nimg_after(setting, at.g_steps) / 1000, near
         return self._at_seconds(run, at.seconds), near
 
-    @functools.cache  # noqa: B019
-    def _length(self, run_id: str) -> float:
-        run = self._runs[run_id]
-        return nimg_after(run.setting, schedule(run.setting, self._n_train(run)).steps) / 1000
+    def _length(self, run: Run) -> float:
+        if run.run_id not in self._lengths:
+            steps = schedule(run.setting, self._n_train(run)).steps
+            self._lengths[run.run_id] = nimg_after(run.setting, steps) / 1000
+        return self._lengths[run.run_id]
 
     def _n_train(self, run: Run) -> int:
         return datasets.describe(run.setting.data, datasets.data_root()).parts["train"]

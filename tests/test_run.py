@@ -10,25 +10,11 @@ import sys
 import time
 
 import pytest
+from tiny_study import tiny_study
 
 from bench.store import Store
 
-STUDY = """\
-# Does AdaIN help?  A study of seconds.
-study: tiny
-recipe: dcgan
-data: {name: faces, size: 16}
-g_width: 4
-d_width: 4
-z_dim: 8
-train: {batch: 4, g_steps: 6, snapshots_g_steps: [6]}
-factors:
-  g_norm: [bn, adain]
-seeds: 2
-metrics: [fd, swd, ms_ssim]
-evaluate: {fakes: 64}
-resources: {parallel: 2}
-"""
+STUDY = "# Does AdaIN help?  A study of seconds.\n" + tiny_study(2, "{parallel: 2}", "[fd, swd, ms_ssim]")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from miniature import a_design, write_run
+from tiny_study import tiny_study
 
 from bench import cancel, run
 from bench.command import exit_code
@@ -15,20 +16,7 @@ from bench.launch import cluster, start
 from bench.launch.submission import folders
 from bench.store import Store
 
-STUDY = """\
-study: tiny
-recipe: dcgan
-data: {name: faces, size: 16}
-g_width: 4
-d_width: 4
-z_dim: 8
-train: {batch: 4, g_steps: 6, snapshots_g_steps: [6]}
-factors: {g_norm: [bn, adain]}
-seeds: 3
-metrics: [swd]
-evaluate: {fakes: 64}
-resources: {gpus: 0}
-"""
+STUDY = tiny_study(3, "{gpus: 0}")
 SBATCH = """
 id=$(($(ls "$STATE" | grep -c sh) + 1))
 limit=$(cat "$STATE/limit")

@@ -124,6 +124,7 @@ class Generator(Growing):
         self.output = output
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Make images [B, C, S, S] of z [B, z_dim], S the side that the stage has reached; y: labels [B]."""
         if self.z_normalized:
             z = normalized_z(z)
         style = z if self.style is None else self.style(z, y)

@@ -89,6 +89,7 @@ class UNet(nn.Module):
         self.style = style
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Make images [B, C, R, R] of input images y [B, C_in, R, R].  Raises ValueError without them."""
         if y is None:
             raise ValueError("network unet makes images of input images, and data.pairs is none")
         style = z if self.style is None else self.style(z, y)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from one_node import OneNode, missing
+from tiny_study import tiny_study
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +56,13 @@ def slurm(reach) -> OneNode:
 def slurm_accounted(reach) -> OneNode:
     """A cluster with accounting: sacct answers."""
     return reach(accounting=True)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder, made the current one, with a study of eight runs of a second whose jobs are held."""
+    held = "{gpus: 0, memory_gb: 1, slurm: {partition: low, flags: {hold: true}}}"
+    (tmp_path / "tiny.yaml").write_text(tiny_study(4, held))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    return tmp_path

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from test_submission_on_slurm import STUDY, driver, tasks
+from test_submission_on_slurm import driver, tasks
 from test_task_on_slurm import KNOBS, Sent, until
 
 from bench import liveness
@@ -23,15 +23,6 @@ def runs(make_faulty, faulty):
     """Two runs that go slowly until they are told to behave."""
     faulty.act("slow")
     return [make_faulty(seed=seed, **KNOBS) for seed in range(2)]
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A study of eight runs, whose jobs are held."""
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    return tmp_path
 
 
 def submit():
@@ -108,7 +99,8 @@ def test_a_study_edited_while_it_is_queued(slurm, place):
     """A cell taken out, one put in: what is queued stays, what is new is submitted, and both can be cancelled."""
     submit()
     before = tasks(place)
-    (place / "tiny.yaml").write_text(STUDY.replace("[bn, adain]", "[bn, in]"))
+    file = place / "tiny.yaml"
+    file.write_text(file.read_text().replace("[bn, adain]", "[bn, in]"))
     assert status()[1].count("missing") == status()[1].count("queued") == 4
     submit()
     after = tasks(place)

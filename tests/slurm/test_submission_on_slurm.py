@@ -22,34 +22,11 @@ from bench.store import Store
 
 pytestmark = pytest.mark.slurm
 
-STUDY = """\
-study: tiny
-recipe: dcgan
-data: {name: faces, size: 16}
-g_width: 4
-d_width: 4
-z_dim: 8
-train: {batch: 4, g_steps: 6, snapshots_g_steps: [6]}
-factors: {g_norm: [bn, adain]}
-seeds: 4
-metrics: [swd]
-evaluate: {fakes: 64}
-resources: {gpus: 0, memory_gb: 1, slurm: {partition: low, flags: {hold: true}}}
-"""
-"""8 runs of a second, whose jobs are held."""
 
 DRIVER = (
     "import sys; from bench.launch import start; start.prepare = lambda *given: 0; from bench import run; run.main()"
 )
 """`bench.run` without what is made before the jobs start, which has its own tests."""
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    return tmp_path
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench import protocol, stats
 from bench.design import Design
+from bench.render.part import Given, Part
 from bench.verdicts import figure
 
 VERDICT_COLUMNS = (
@@ -46,18 +47,18 @@ _GROUPS = (
 )
 
 
-def findings(
-    design: Design, verdicts: list[dict[str, Any]], effects: pd.DataFrame, runs: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Say what was found, JSON-able."""
-    return {
+def part(given: Given) -> Part:
+    """Say what was found."""
+    verdicts = given.verdicts
+    said = {
         "verdicts": [
             {**one, **{f"{p}_text": figure(one[p]) for p in ("p", "p_holm") if one[p] is not None}} for one in verdicts
         ],
         "family": {"tests": verdicts[0]["tests"] if verdicts else 0, "method": "Holm", "level": 0.05},
-        "effects": _effects(effects),
-        "survival": _survival(design, runs),
+        "effects": _effects(given.effects),
+        "survival": _survival(given.design, given.content["runs"]),
     }
+    return Part(said)
 
 
 def verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from markupsafe import Markup, escape
 
 from bench.figures import CROWD, LEVELS, REFERENCE
 from bench.harmless import harmless
-from bench.render.grid import Grid, data_uri, mosaic
 
 _SHAPES = {
     "o": "M8,4.4a3.6,3.6 0 1,0 0.001,0z",
@@ -26,21 +25,11 @@ _SHAPES = {
 """matplotlib's markers, drawn in a box of 16 units."""
 
 
-Charts = list[dict[str, Any]]
-
-
-def page(
-    content: Mapping[str, Any],
-    grid: Grid,
-    charts: Charts,
-    probed: Charts,
-    troubled: Mapping[str, Charts],
-    downloads: list[dict[str, Any]],
-) -> str:
+def page(content: Mapping[str, Any], shown: Mapping[str, Any], downloads: list[dict[str, Any]]) -> str:
     """Render the whole page.
 
-    charts, probed: id, title, svg (trusted: matplotlib's own) and alt of each curve; troubled: the same by run id.
-    Everything else is escaped.
+    shown: charts and pictures by the name that the templates give them.  Whatever is no Markup (matplotlib's own
+    SVG is) is escaped.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.render", "templates"),
@@ -52,13 +41,9 @@ def page(
     )
     environment.globals["swatch"] = swatch
     environment.filters["breakable"] = _breakable
-    template = environment.get_template("index.html.j2")
-    return template.render(
+    return environment.get_template("index.html.j2").render(
         **content,
-        grid=_pictures(grid, content),
-        charts=_trusted(charts),
-        probed=_trusted(probed),
-        troubled={run: _trusted(found) for run, found in troubled.items()},
+        **shown,
         downloads=downloads,
         crowd=CROWD,
         headline=[metric for metric in content["metrics"] if not metric["detail"]],
@@ -68,10 +53,6 @@ def page(
 
 def _shown(value: Any) -> Any:
     return harmless(value) if type(value) is str else value
-
-
-def _trusted(charts: Charts) -> Charts:
-    return [{**chart, "svg": Markup(chart["svg"])} for chart in charts]
 
 
 def swatch(look: Mapping[str, Any]) -> Markup:
@@ -97,45 +78,3 @@ def _breakable(name: str) -> Markup:
 
 def _variable(colour: str) -> str:
     return "var(--level-0)" if colour == REFERENCE else f"var(--level-{LEVELS.index(colour) + 1})"
-
-
-def _pictures(grid: Grid, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Cut and encode the mosaics; say in words what each shows."""
-    rows = []
-    for number, (name, places) in enumerate(zip(grid.rows, grid.tiles, strict=True)):
-        rows.append(
-            {
-                "name": name,
-                "beside": [
-                    {"what": what, "uri": data_uri(pixels) if pixels is not None else None}
-                    for what, pixels in grid.beside(number)
-                ],
-                "places": [[_picture(tile, grid.side) for tile in place] for place in places],
-            }
-        )
-    seeds = sorted({tile.seed for row in grid.tiles for place in row for tile in place})
-    several = any(len(place) > 1 for row in grid.tiles for place in row)
-    return {
-        "rows": rows,
-        "seeds": seeds if several else [],
-        "medians": grid.medians,
-        "chosen_by": grid.chosen_by,
-        "side": grid.side,
-        "count": grid.side**2,
-        "pixels": grid.side * grid.tile,
-        "scale": grid.scale,
-        "beside": [what for what, _ in grid.beside(0)],
-        "drawn": "inputs" if grid.inputs else "z",
-    }
-
-
-def _picture(tile: Any, side: int) -> dict[str, Any]:
-    pixels = mosaic(tile.path, side) if tile.path else None
-    return {
-        "seed": tile.seed,
-        "shown": tile.shown,
-        "kimg": tile.kimg,
-        "reason": None if pixels is not None else tile.reason or "the sample file cannot be read",
-        "uri": data_uri(pixels) if pixels is not None else None,
-        "width": pixels.shape[1] if pixels is not None else None,
-    }

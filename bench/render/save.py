@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -74,7 +74,7 @@ def file_name(name: str, taken: Iterable[str]) -> str:
 # LaTeX.
 
 
-def results_table(content: dict[str, Any]) -> pd.DataFrame:
+def results_table(content: Mapping[str, Any]) -> pd.DataFrame:
     """Lay out the headline table for print: rows = cells then references, columns = (label, arrow and unit)."""
     headline = [metric for metric in content["metrics"] if not metric["detail"]]
     columns = [("trained", "k/n"), *((metric["label"], metric["arrow"]) for metric in headline)]

@@ -1,0 +1,83 @@
+"""Samples for the page and for print: the grid's pictures, and what stands for each cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import figures
+from bench.render.grid import Grid, Tile, data_uri, grid, mosaic
+from bench.render.part import Given, Part
+from bench.render.save import FORMATS, figure_bytes
+
+MOST = 8
+"""Cells of the figure for print; more do not fit on a page."""
+
+
+def part(given: Given) -> Part:
+    """Cut and encode the mosaics of the page's `grid`; draw the median seeds' for print."""
+    made = grid(given.design, given.store, given.frame, given.content["metrics"])
+    samples = {
+        "medians": made.medians,
+        "chosen_by": made.chosen_by,
+        "rows": made.rows,
+        "tiles_shown": made.side**2,
+    }
+    return Part({"samples": samples}, {"grid": _pictures(made)}, _for_print(made, given))
+
+
+def _pictures(grid: Grid) -> dict[str, Any]:
+    """Say in words what each mosaic shows, with its pixels as a data URI."""
+    rows = []
+    for number, (name, places) in enumerate(zip(grid.rows, grid.tiles, strict=True)):
+        beside = [
+            {"what": what, "uri": data_uri(pixels) if pixels is not None else None}
+            for what, pixels in grid.beside(number)
+        ]
+        pictures = [[_picture(tile, grid.side) for tile in place] for place in places]
+        rows.append({"name": name, "beside": beside, "places": pictures})
+    seeds = sorted({tile.seed for row in grid.tiles for place in row for tile in place})
+    several = any(len(place) > 1 for row in grid.tiles for place in row)
+    return {
+        "rows": rows,
+        "seeds": seeds if several else [],
+        "medians": grid.medians,
+        "chosen_by": grid.chosen_by,
+        "side": grid.side,
+        "count": grid.side**2,
+        "pixels": grid.side * grid.tile,
+        "scale": grid.scale,
+        "beside": [what for what, _ in grid.beside(0)],
+        "drawn": "inputs" if grid.inputs else "z",
+    }
+
+
+def _picture(tile: Tile, side: int) -> dict[str, Any]:
+    pixels = mosaic(tile.path, side) if tile.path else None
+    return {
+        "seed": tile.seed,
+        "shown": tile.shown,
+        "kimg": tile.kimg,
+        "reason": None if pixels is not None else tile.reason or "the sample file cannot be read",
+        "uri": data_uri(pixels) if pixels is not None else None,
+        "width": pixels.shape[1] if pixels is not None else None,
+    }
+
+
+def _for_print(samples: Grid, given: Given) -> dict[str, bytes]:
+    """The median seeds' grid; nothing where there is no sample at all."""
+    if not samples.rows or not any(tile.path for row in samples.tiles for place in row for tile in place):
+        return {}
+    design = given.design
+    reference, shared = figures.reference_levels(design), figures.shared_levels(design)
+    names = [figures.short_name(cell, reference, shared) for cell in design.cells][:MOST]
+    drawn: list[list[Any]] = []
+    for number, row in enumerate(samples.tiles):
+        line: list[Any] = []
+        for place in row[:MOST]:
+            tile = next(tile for tile in place if tile.shown)
+            picture = mosaic(tile.path, samples.side) if tile.path else None
+            line.append(picture if picture is not None else tile.reason or "not readable")
+        drawn.append([real if real is not None else "not readable" for _, real in samples.beside(number)] + line)
+    columns = [*(what for what, _ in samples.beside(0)), *names]
+    figure = figures.sample_grid(drawn, columns=columns, rows=samples.rows)
+    return {f"figures/samples.{form}": figure_bytes(figure, form) for form in FORMATS}

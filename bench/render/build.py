@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.readings import Readings
-from bench.render import findings, probing, samples, scores
+from bench.render import findings, plan, probing, samples, scores
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.page import page
 from bench.render.part import Given, Part
+from bench.render.save import Stamp
+from bench.setting import digest
 from bench.store import Store, write_bytes
 from bench.summary import summarise
 
-PARTS: tuple[Callable[[Given], Part], ...] = (findings.part, scores.part, probing.part, samples.part)
+PARTS: tuple[Callable[[Given], Part], ...] = (plan.part, findings.part, scores.part, probing.part, samples.part)
 
 
 def build(design: Design, store: Store, reports: Path) -> list[str]:
@@ -45,16 +48,24 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design))
     shown: dict[str, Any] = {}
     files = {f"tables/{name}.csv": table.to_csv(one) for name, one in tables.items()}
+    content["built_from"] = _built_from(design, files["tables/runs.csv"])
+    stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
     for make in PARTS:
         made = make(given)
         content.update(made.content)
         shown.update(made.shown)
-        files.update(made.files)
+        files.update({**made.files, **made.printed(stamp)})
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
     files["index.html"] = page(content, shown, _downloads([*files])).encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
     return sorted(files)
+
+
+def _built_from(design: Design, runs: bytes) -> str:
+    """Digest of the study as it was asked for and of all its results; blind to when and where files were written."""
+    study = design.study
+    return digest([study.text, study.profile, list(study.overrides), hashlib.sha256(runs).hexdigest()])
 
 
 def _downloads(files: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 from bench import figures
 from bench.render.grid import Grid, Tile, data_uri, grid, mosaic
 from bench.render.part import Given, Part
-from bench.render.save import FORMATS, figure_bytes
 
 MOST = 8
 """Cells of the figure for print; more do not fit on a page."""
@@ -22,7 +21,9 @@ def part(given: Given) -> Part:
         "rows": made.rows,
         "tiles_shown": made.side**2,
     }
-    return Part({"samples": samples}, {"grid": _pictures(made)}, _for_print(made, given))
+    part = Part({"samples": samples}, {"grid": _pictures(made)})
+    _for_print(part, made, given)
+    return part
 
 
 def _pictures(grid: Grid) -> dict[str, Any]:
@@ -63,10 +64,10 @@ def _picture(tile: Tile, side: int) -> dict[str, Any]:
     }
 
 
-def _for_print(samples: Grid, given: Given) -> dict[str, bytes]:
-    """The median seeds' grid; nothing where there is no sample at all."""
+def _for_print(part: Part, samples: Grid, given: Given) -> None:
+    """Keep the median seeds' grid; nothing where there is no sample at all."""
     if not samples.rows or not any(tile.path for row in samples.tiles for place in row for tile in place):
-        return {}
+        return
     design = given.design
     reference, shared = figures.reference_levels(design), figures.shared_levels(design)
     names = [figures.short_name(cell, reference, shared) for cell in design.cells][:MOST]
@@ -80,4 +81,10 @@ def _for_print(samples: Grid, given: Given) -> dict[str, bytes]:
         drawn.append([real if real is not None else "not readable" for _, real in samples.beside(number)] + line)
     columns = [*(what for what, _ in samples.beside(0)), *names]
     figure = figures.sample_grid(drawn, columns=columns, rows=samples.rows)
-    return {f"figures/samples.{form}": figure_bytes(figure, form) for form in FORMATS}
+    drawn_from = "inputs" if samples.inputs else "z"
+    caption = (
+        f"The same {samples.side**2} {drawn_from} in every cell, at each row's length; uncurated, from the averaged "
+        f"generator. Each cell by its median seed{f' by {samples.chosen_by}' if samples.chosen_by else ''}; "
+        "a hatched tile says why there is no sample."
+    )
+    part.keep(figure, "samples", "Samples", caption)

@@ -6,21 +6,54 @@ import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench import figures
+from bench.harmless import harmless
+from bench.setting import digest
 
 DPI = 300
 FORMATS = ("png", "svg", "pdf")
-_UNDATED: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": "bench"},
-    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "bench", "Producer": "bench"},
-}
+
+
+class Stamp(NamedTuple):
+    """What a figure's file says of itself."""
+
+    study: str
+    built_from: str
+    """Digest of the study and its results."""
+    runs: tuple[str, ...]
+    title: str = ""
+
+    def words(self) -> str:
+        """The study, the digest, and the runs: their ids, or of many their number and digest."""
+        runs = ", ".join(self.runs) if len(self.runs) <= MOST_RUNS else f"{len(self.runs)}, digest {digest(self.runs)}"
+        return f"study {self.study}; built from {self.built_from}; runs {runs}"
+
+
+MOST_RUNS = 60
+
+
+def _metadata(form: str, stamp: Stamp | None) -> dict[str, Any]:
+    """Metadata by the names that each format has for them; nothing that changes from day to day."""
+    if form == "png":
+        plain: dict[str, Any] = {"Software": "bench"}
+        said = ("Title", "Description")
+    elif form == "svg":
+        plain = {"Date": None, "Creator": "bench"}
+        said = ("Title", "Description")
+    else:
+        plain = {"CreationDate": None, "ModDate": None, "Creator": "bench", "Producer": "bench"}
+        said = ("Title", "Subject")
+    if stamp is None:
+        return plain
+    return plain | dict(zip(said, (harmless(f"{stamp.study}: {stamp.title}"), harmless(stamp.words())), strict=True))
+
+
 _THEMED = {
     figures.INK: "--ink",
     figures.MUTED: "--muted",
@@ -31,9 +64,9 @@ _THEMED = {
 }
 
 
-def figure_bytes(figure: Figure, form: str) -> bytes:
+def figure_bytes(figure: Figure, form: str, stamp: Stamp | None = None) -> bytes:
     """Draw a figure as `png` (300 dpi, lossless), `svg` (text as outlines: portable) or `pdf` (embedded fonts)."""
-    return _drawn(figure, form, "path")
+    return _drawn(figure, form, "path", stamp)
 
 
 def page_svg(figure: Figure, prefix: str) -> str:
@@ -53,11 +86,11 @@ def _theme(colour: str) -> str:
     return f"var({_THEMED[colour]})" if colour in _THEMED else colour
 
 
-def _drawn(figure: Figure, form: str, fonttype: str) -> bytes:
+def _drawn(figure: Figure, form: str, fonttype: str, stamp: Stamp | None = None) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context({**figures.STYLE, "svg.fonttype": fonttype}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in another script
-        figure.savefig(buffer, format=form, dpi=DPI, metadata=_UNDATED[form], transparent=form == "svg")
+        figure.savefig(buffer, format=form, dpi=DPI, metadata=_metadata(form, stamp), transparent=form == "svg")
     return buffer.getvalue()
 
 

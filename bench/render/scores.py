@@ -50,8 +50,17 @@ def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> C
         floor=metric["floor"]["value"] if metric["direction"] == "lower" else None,
         noise=(metric["noise"]["mean"], metric["noise"]["value"]) if metric["noise"]["evaluations"] else None,
     )
+    caption = (
+        f"{metric['label']} over thousands of real images shown to the discriminator, {metric['meaning']}. Thin: one "
+        "seed; thick: their mean; band: their minimum to maximum; a cross ends a run that diverged."
+    )
     return made.draw(
-        cast(Figure, ax.figure), ident, f"{metric['label']} over kimg", _alt(metric, given.content["cells"])
+        cast(Figure, ax.figure),
+        ident,
+        f"{metric['label']} over kimg",
+        _alt(metric, given.content["cells"]),
+        caption=caption,
+        metrics=[metric["name"]],
     )
 
 

@@ -13,10 +13,11 @@ from bench import protocol
 from bench.design import Design
 from bench.probes import MEASURES
 from bench.store import Store
-from bench.study import Problem, StudyError
+from bench.study import Problem, Study, StudyError
 
 if TYPE_CHECKING:
     from bench.questions import Question
+    from bench.readings import Reading
 
 WANTED = 0.8
 """Power: the chance to find an effect that is there."""
@@ -43,15 +44,11 @@ class Spread(NamedTuple):
 def spread(design: Design, store: Store, sd: float | None = None, measure: str | None = None) -> Spread:
     """Say how a measure spreads over seeds: as given, or pooled over the cells with two runs or more that are done.
 
-    measure: unset, that of the first claim that names a metric, else the first metric.  Raises StudyError for an sd
-    that is none.
+    measure: unset, `default_measure`.  Raises StudyError for an sd that is none.
     """
     if sd is not None and not 0 < sd < math.inf:
         raise StudyError([Problem(f"--sd {sd:g}", "", "a spread is due, above 0")])
-    name = measure or next(
-        (c.measure for c in design.study.claims if c.kind != "correlation" and c.measure in design.study.metrics),
-        next(iter(design.study.metrics), ""),
-    )
+    name = measure or default_measure(design.study)
     scale = _scale(name)
     if sd is not None:
         return Spread(name, scale, sd, "as given")
@@ -63,17 +60,29 @@ def spread(design: Design, store: Store, sd: float | None = None, measure: str |
     from bench import table  # pandas
     from bench.readings import Readings
 
-    reading = Readings(design, store, table.collect(design, store)).of(name)
+    found = pooled(Readings(design, store, table.collect(design, store)).of(name))
+    return found if found.sd is not None else Spread(name, scale, None, "")
+
+
+def default_measure(study: Study) -> str:
+    """The measure that a study is about: that of the first claim that names a metric, else the first metric."""
+    named = (claim.measure for claim in study.claims if claim.kind != "correlation" and claim.measure in study.metrics)
+    return next(named, next(iter(study.metrics), ""))
+
+
+def pooled(reading: Reading) -> Spread:
+    """Pool the spread of runs over the cells with two values or more: the root of their mean variance within cells.
+
+    `sd` is None where there is no such cell, or no spread.
+    """
     groups = [list(values.values()) for values in reading.cells.values() if len(values) > 1]
-    if not groups:
-        return Spread(name, scale, None, "")
-    squares = math.fsum((value - math.fsum(found) / len(found)) ** 2 for found in groups for value in found)
     runs = sum(map(len, groups))
-    pooled = math.sqrt(squares / (runs - len(groups)))
-    if pooled == 0:
-        return Spread(name, scale, None, "")
+    squares = math.fsum((value - math.fsum(found) / len(found)) ** 2 for found in groups for value in found)
+    if not squares:
+        return Spread(reading.name, reading.scale, None, "")
     cells = f"{len(groups)} cells" if len(groups) > 1 else "1 cell"
-    return Spread(reading.name, scale, pooled, f"from {runs} runs in {cells}")
+    sd = math.sqrt(squares / (runs - len(groups)))
+    return Spread(reading.name, reading.scale, sd, f"from {runs} runs in {cells}")
 
 
 def _scale(name: str) -> Literal["log", "raw"]:

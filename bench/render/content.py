@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from bench import figures, outcomes, protocol, table
-from bench.design import Cell, Design
+from bench.design import Design
 from bench.render.runs import mixed_stamps, run_rows, unlabelled
-from bench.setting import resolved
 from bench.store import Store
+from bench.study import shipped
 
 DESCRIPTIVE_BELOW = 5
 """Fewer seeds than this describe; they do not decide."""
@@ -54,7 +54,6 @@ def content(
         "curves": _curves(frame, metrics),
         "collapse": {"words": outcomes.words(study.collapse), "unlabelled": unlabelled(runs)},
         "claims": [_claim(claim) for claim in study.claims],
-        "design": _design(design, frame),
         "exclusions": [{"name": gone.name, "why": gone.why, "rule": gone.rule} for gone in design.exclusions],
         "failed_scores": _failed_scores(frame),
         "runs": runs,
@@ -74,8 +73,11 @@ def command(design: Design) -> str:
 
 
 def _shown_path(path: Path) -> str:
+    """The path from here or from a checkout; of a file elsewhere its name, which says nothing of this machine."""
+    if shipped().get(path.stem) == path.resolve():
+        return f"ablations/{path.name}"
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return path.name if relative.startswith("..") else relative
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def _status(runs: Sequence[Mapping[str, Any]], design: Design) -> dict[str, Any]
         "counts": {status: counts[status] for status in _ORDER if counts[status]},
         "total": len(runs),
         "line": ", ".join(words),
-        "shape": f"{_plural(len(design.cells), 'cell')} × {_plural(len(design.study.seeds), 'seed')}",
+        "shape": f"{plural(len(design.cells), 'cell')} × {plural(len(design.study.seeds), 'seed')}",
         "length": " or ".join(f"{length:g}" for length in lengths) + " kimg a run" if lengths else None,
     }
 
@@ -101,7 +103,8 @@ def _status(runs: Sequence[Mapping[str, Any]], design: Design) -> dict[str, Any]
 _ORDER = ("done", "diverged", "failed", "running", "stopped", "missing")
 
 
-def _plural(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
+    """Write a count with its noun."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
@@ -312,78 +315,18 @@ def _failed_scores(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The study as it was planned.
+# The study as it was planned; more of it in `bench.render.plan`.
 
 
 def _claim(claim: Any) -> dict[str, Any]:
     said = claim.model_dump(mode="json", exclude_none=True)
-    return {"says": said.pop("says"), "terms": {key: _plain(value) for key, value in said.items()}}
+    return {"says": said.pop("says"), "terms": {key: plain(value) for key, value in said.items()}}
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Write a setting's value in a line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_plain(part)}" for key, part in value.items())
+        return ", ".join(f"{key}={plain(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_plain(part) for part in value)
+        return ", ".join(plain(part) for part in value)
     return str(value)
-
-
-def _design(design: Design, frame: pd.DataFrame) -> dict[str, Any]:
-    study = design.study
-    reference = figures.reference_levels(design)
-    levels: dict[str, dict[str, None]] = {}
-    for cell in design.cells:
-        for factor, level in cell.levels.items():
-            levels.setdefault(factor, {})[level] = None
-    return {
-        "recipe": study.recipe,
-        "kind": _kind(design),
-        "aliases": list(design.aliases),
-        "factors": [
-            {
-                "name": factor,
-                "levels": [{"name": level, "reference": reference.get(factor) == level} for level in present],
-            }
-            for factor, present in levels.items()
-        ],
-        "fixed": {key: _plain(value) for key, value in study.fixed.items()},
-        "shared": _shared(design.cells, design),
-        "seeds": list(study.seeds),
-        "metrics": list(study.metrics),
-        "evaluate": {key: _plain(value) for key, value in study.evaluate.model_dump(mode="json").items()},
-        "warnings": [{"text": text, "cells": names} for text, names in _warned(design, reference).items()],
-        "forced": [{"cell": cell.name, "why": cell.forced} for cell in design.cells if cell.forced],
-    }
-
-
-def _kind(design: Design) -> str:
-    """Name the kind of design in words."""
-    study = design.study
-    if study.rows:
-        return "a ladder of rows"
-    if isinstance(study.design, str):
-        return {"full": "full crossing", "one_at_a_time": "the reference and each other level alone"}[study.design]
-    return f"a {study.design.fraction} fraction"
-
-
-def _warned(design: Design, reference: Mapping[str, str]) -> dict[str, list[str]]:
-    """List the cells under each warning."""
-    shared = figures.shared_levels(design)
-    found: dict[str, list[str]] = {}
-    for cell in design.cells:
-        for text in cell.warnings:
-            found.setdefault(text, []).append(figures.short_name(cell, reference, shared))
-    return found
-
-
-def _shared(cells: Sequence[Cell], design: Design) -> dict[str, str]:
-    """All knobs that are equal in every run, resolved to the last number."""
-    settings = [resolved(run.setting) for run in design.runs]
-    if not settings:
-        return {}
-    left_out = ("seed", "sources", "data.folder", "forced")
-    return {
-        key: _plain(value)
-        for key, value in settings[0].items()
-        if key not in left_out and value is not None and all(other[key] == value for other in settings)
-    }

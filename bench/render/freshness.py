@@ -55,6 +55,10 @@ def inputs(design: Design, store: Store) -> str:
             "study": [study.name, str(study.path), study.text, study.profile, list(study.overrides)],
             "cells": [[cell.name, list(cell.warnings), cell.forced] for cell in design.cells],
             "exclusions": [[gone.name, gone.why, gone.rule] for gone in design.exclusions],
+            "submitted": [
+                *_files(store.study(study.name), only=("study.yaml",)),
+                *(one for one in _files(store.study(study.name) / "submissions") if one[0].endswith(".csv")),
+            ],
             "reals": _files(store.study(study.name), only=("reals.png", "inputs.png")),
             "runs": {run.run_id: [run.cell.name, run.seed, *_run(store.run(run.run_id))] for run in design.runs},
         }
@@ -89,7 +93,7 @@ def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
     names = ["table", "summary", "readings", "questions", "contrasts", "effects", "claims", "verdicts", "stats"]
-    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance"]
+    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance", "power"]
     folders = [root / "figures", root / "render"]
     files = [root / f"{name}.py" for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]

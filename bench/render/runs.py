@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench import figures, provenance
 from bench.design import Design, Run
-from bench.store import RunState, Store
+from bench.store import RunState, Store, read_json
 from bench.table import commit, in_order
 
 TAIL_LINES = 12
@@ -52,6 +52,8 @@ def _row(run: Run, store: Store) -> dict[str, Any]:
     folder = store.run(run.run_id)
     state = folder.state()
     trained = state.trained or {}
+    trained_in = trained.get("attempt") or state.attempt
+    made_by = read_json(folder.attempt(trained_in) / "provenance.json") or {}
     return {
         "run_id": run.run_id,
         "cell": run.cell.name,
@@ -65,9 +67,11 @@ def _row(run: Run, store: Store) -> dict[str, Any]:
         "rate": _rate(trained.get("images_per_second")),
         "packed": bool(trained.get("packed")),
         "attempts": state.attempt,
+        "trained_in": trained_in,
         "commit": commit(state),
         "dirty": bool(trained.get("dirty")),
         "code": trained.get("code"),
+        "python": made_by.get("python"),
         "torch": trained.get("torch"),
         "device": trained.get("device"),
         "threads": trained.get("threads"),

@@ -44,7 +44,7 @@ Record = dict[str, Any]
 
 
 @functools.lru_cache(maxsize=2)
-def _reals(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet, Sequence[str]]:
+def reference(data: Data, part: str, root: Path, cache: Path) -> tuple[ReferenceSet, Sequence[str]]:
     """The reference set of a study, and its classes."""
     dataset = datasets.load(data, root, cache)
     images, labels = dataset.part(part)[:2]
@@ -99,7 +99,7 @@ def prepare(data: Data, evaluate: Evaluate, metrics: Sequence[str], *, root: Pat
     the log; its scores will fail with that reason, and can be retried.  Raises DataError when the reals cannot be
     read, MetricError when an extractor of the user's own cannot be made.
     """
-    reals, classes = _reals(data, evaluate.part, root, cache)
+    reals, classes = reference(data, evaluate.part, root, cache)
     if ":" in evaluate.extractor:
         reals.extractor({"extractor": evaluate.extractor})
     shape = _Shape(reals.side.shape[1], classes)
@@ -132,7 +132,7 @@ def score(
     metric that raises yields a failed record.  The caller adds `run` and `snapshot`.  Raises DataError when the reals
     cannot be read.
     """
-    reals, _ = _reals(data, evaluate.part, root, cache)
+    reals, _ = reference(data, evaluate.part, root, cache)
     targets = inputs_of(len(fakes), len(reals.side)) if data.pairs != "none" else None
     side = Side(fakes, functools.partial(reals.extract, fakes), real=False, targets=targets, labels=labels)
     for request in images_first(requests):
@@ -171,7 +171,7 @@ def _latents(
     request: Request, G: nn.Module, setting: Setting, asked: Evaluate, root: Path, cache: Path, device: Any
 ) -> Record:
     """Edits and paths of G, sampled as its fakes are; each set of images meets the same noise."""
-    reals, _ = _reals(setting.data, asked.part, root, cache)
+    reals, _ = reference(setting.data, asked.part, root, cache)
     settings = request.settings
 
     def make(z: Tensor) -> Tensor:

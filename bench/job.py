@@ -20,7 +20,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench import data, datasets, evaluate, norms, oom, own_modules, provenance, sample, snapshot
+from bench import data, datasets, evaluate, gallery, norms, oom, own_modules, provenance, sample, snapshot
 from bench.harmless import complain
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper, newest_checkpoints
@@ -206,7 +206,16 @@ class Work:
                     print(f"score {failures[-1]}", flush=True)
         if failures:
             self.notes.append(f"{len(failures)} scores failed, first {failures[0]}")
+        self.hang(trained.get("snapshots", []))
         return True
+
+    def hang(self, snapshots: Sequence[str]) -> None:
+        """Keep neighbours and interpolations of the last snapshot; a run stands without what cannot be made."""
+        if snapshots:
+            cache = Store(self.folder.path.parent.parent).cache
+            made = gallery.Gallery(self.setting, self.dataset, self.orders, cache)
+            for line in gallery.hang(self.folder, max(snapshots), made, self.device):
+                print(f"no picture {line}", flush=True)
 
     def scores_of(self, label: str, asked: Evaluate, missing: Sequence[Request]) -> Iterator[dict[str, Any]]:
         """Sample one snapshot and score it; a snapshot that cannot be sampled gives failed scores with the reason."""

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from bench import data, datasets, draws, evaluate, fetch, norms, sample
+from bench import data, datasets, draws, evaluate, fetch, gallery, norms, sample
 from bench.harmless import complain
 from bench.metrics import inception
 from bench.metrics.dinov2 import DinoV2
@@ -93,6 +93,7 @@ def prepare_data(orders: Orders, setting: Setting, study: Path) -> None:
         publish(study / "inputs.png", sample.sheet(pairs.inputs))
     publish(study / "reals.png", sample.sheet(reals))
     evaluate.prepare(setting.data, orders.evaluate, orders.metrics, root=orders.data_root, cache=cache)
+    gallery.Gallery(setting, dataset, orders, cache).prepare()
 
 
 def larger(data: Data) -> Data:

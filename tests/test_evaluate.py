@@ -36,7 +36,7 @@ def offline(monkeypatch, tmp_path):
     """Inception is looked for where it is not; training a classifier takes no time."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "no_inception"))
     monkeypatch.setattr(standins, "STEPS", (20, 20))
-    evaluate._reals.cache_clear()
+    evaluate.reference.cache_clear()
 
 
 def fakes(n=N, size=16, channels=1, seed=0):
@@ -49,7 +49,7 @@ def scores(tmp_path, metrics=OFFLINE, data=FACES, images=None, fresh=True, **kno
     asked = Evaluate(**{"fakes": N, "kid_subsets": 5, **knobs})
     places = {"root": tmp_path / "data", "cache": tmp_path / "cache"}
     if fresh:
-        evaluate._reals.cache_clear()
+        evaluate.reference.cache_clear()
     evaluate.prepare(data, asked, metrics, **places)
     source = datasets.load(data, places["root"], places["cache"])
     shape = SimpleNamespace(channels=source.images.shape[1], classes=source.classes)
@@ -338,7 +338,7 @@ def test_images_come_before_features_and_large_features_are_not_held(tmp_path, m
     monkeypatch.setattr(reals, "HELD", 0)
     found = scores(tmp_path, metrics=("fd", "swd", "kid", "colour"))
     assert list(found) == ["swd", "colour", "fd", "kid"]
-    reference, _ = evaluate._reals(FACES, "train", tmp_path / "data", tmp_path / "cache")
+    reference, _ = evaluate.reference(FACES, "train", tmp_path / "data", tmp_path / "cache")
     assert not reference.side._features
     assert values(scores(tmp_path, metrics=("fd", "swd", "kid", "colour"), fresh=False)) == values(found)
 

@@ -22,7 +22,8 @@ from bench import run as run_command
 from bench.render import freshness, report
 from bench.render.content import number
 from bench.render.grid import mosaic
-from bench.render.save import escaped, file_name
+from bench.render.latex import escaped
+from bench.render.save import file_name
 from bench.store import Store
 
 ONE_SCORE = mini.STUDY.replace("[fd, swd, ms_ssim]", "[fd]")

@@ -15,8 +15,10 @@ from bench.render import findings, plan, probing, samples, scores
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.page import page
-from bench.render.part import Given, Part
+from bench.render.paper import paper
+from bench.render.part import Given, Legend, Part
 from bench.render.save import Stamp
+from bench.render.tables import best, protocols
 from bench.setting import digest
 from bench.store import Store, write_bytes
 from bench.summary import summarise
@@ -47,14 +49,18 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
     content = gather(design, store, frame, summary, noise)
     given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design))
     shown: dict[str, Any] = {}
+    legends: list[Legend] = []
     files = {f"tables/{name}.csv": table.to_csv(one) for name, one in tables.items()}
     content["built_from"] = _built_from(design, files["tables/runs.csv"])
+    content.update(best=best(readings, content["metrics"]), protocols=protocols(frame, store))
     stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
     for make in PARTS:
         made = make(given)
         content.update(made.content)
         shown.update(made.shown)
         files.update({**made.files, **made.printed(stamp)})
+        legends += [drawn.legend for drawn in made.drawn]
+    files.update(paper(content, legends, design.study.path.stem, stamp))
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
     files["index.html"] = page(content, shown, _downloads([*files])).encode()
     for name, written in files.items():

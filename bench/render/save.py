@@ -1,15 +1,14 @@
-"""Figures and tables → bytes: PNG, SVG and PDF, SVG for the page, LaTeX.  The same input gives the same bytes."""
+"""Figures → bytes: PNG, SVG and PDF for print, SVG for the page.  The same input gives the same bytes."""
 
 from __future__ import annotations
 
 import io
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import pandas as pd
 from matplotlib.figure import Figure
 
 from bench import figures
@@ -101,69 +100,3 @@ def file_name(name: str, taken: Iterable[str]) -> str:
     while chosen in known:
         chosen, number = f"{plain}-{number}", number + 1
     return chosen
-
-
-# ---------------------------------------------------------------------------------------------------------
-# LaTeX.
-
-
-def results_table(content: Mapping[str, Any]) -> pd.DataFrame:
-    """Lay out the headline table for print: rows = cells then references, columns = (label, arrow and unit)."""
-    headline = [metric for metric in content["metrics"] if not metric["detail"]]
-    columns = [("trained", "k/n"), *((metric["label"], metric["arrow"]) for metric in headline)]
-    names, rows = [], []
-    for cell in content["cells"]:
-        estimates = [cell["estimates"][metric["name"]] for metric in headline]
-        shown = [one["text"] + (f" ± {one['sd_text']}" if one["sd_train"] is not None else "") for one in estimates]
-        names.append(cell["name"])
-        rows.append([cell["success"]["text"], *shown])
-    for name, key in (("real images", "real"), ("noise floor", "floor"), ("evaluation noise (sd)", "noise")):
-        names.append(name)
-        rows.append(["", *(metric[key]["text"] for metric in headline)])
-    return pd.DataFrame(rows, index=names, columns=pd.MultiIndex.from_tuples(columns))
-
-
-def latex(frame: pd.DataFrame, caption: str, label: str) -> bytes:
-    """Typeset a table of texts with booktabs' rules; whatever names hold is escaped.
-
-    frame: texts, columns of two levels (label, arrow).
-    """
-    styled = frame.style.format(escaped).format_index(escaped, axis=0).format_index(escaped, axis=1)
-    text = styled.to_latex(
-        hrules=True,
-        caption=escaped(caption),
-        label=label,
-        column_format="l" + "r" * len(frame.columns),
-        multicol_align="c",
-        position_float="centering",
-    )
-    return text.encode()
-
-
-_ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{character: "\\" + character for character in "&%$#_{}"},
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "—": "---",
-        "×": r"$\times$",
-        "∞": r"$\infty$",
-        "³": "$^3$",
-        "⁻": "$^-$",
-        "↓": r"$\downarrow$",
-        "↑": r"$\uparrow$",
-        "≈": r"$\approx$",
-        "·": r"$\cdot$",
-    }
-)
-
-
-def escaped(text: object) -> str:
-    """Write any text so that LaTeX prints it."""
-    return str(text).translate(_ESCAPES)

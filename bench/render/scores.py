@@ -1,29 +1,20 @@
-"""The results table beside the page, and a curve of each score over training."""
+"""A curve of each score over training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from bench import figures, table
+from bench import figures
 from bench.render.part import Chart, Given, Part
-from bench.render.save import file_name, latex, results_table
+from bench.render.save import file_name
 
 
 def part(given: Given) -> Part:
-    """Draw `charts`, a curve a score, and write the results table in LaTeX and CSV."""
+    """Draw `charts`, a curve a score."""
     content, made = given.content, Part()
-    caption = (
-        f"{content['study']['name']}: mean ± sd over training seeds of the runs that reached the end "
-        f"({content['status']['line']}); k/n: runs that reached it, neither collapsed nor never learned, "
-        "of those with an outcome."
-    )
-    results = results_table(content)
-    made.files["tables/results.tex"] = latex(results, caption, "tab:results")
-    made.files["tables/results.csv"] = table.to_csv(_flat(results))
     charts: list[Chart] = []
     for metric in content["metrics"]:
         if not metric["detail"] and content["curves"][metric["name"]]:
@@ -31,12 +22,6 @@ def part(given: Given) -> Part:
             charts.append(_chart(made, given, metric, name))
     made.shown["charts"] = charts
     return made
-
-
-def _flat(shown: pd.DataFrame) -> pd.DataFrame:
-    flat = shown.copy()
-    flat.columns = pd.Index([" ".join(levels) for levels in shown.columns.to_list()])
-    return flat.rename_axis("cell").reset_index()
 
 
 def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> Chart:

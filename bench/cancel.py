@@ -17,7 +17,7 @@ from bench.harmless import complain
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
 from bench.launch.submission import REPORT, Claim, SubmissionFolder, folders, is_due, live_jobs, runs_of
-from bench.store import Store
+from bench.store import Store, StoreError
 
 FAILED = 1
 AT_ONCE = 500
@@ -31,6 +31,8 @@ class Cancelled(NamedTuple):
     """Runs that tasks will no longer work on."""
     jobs: list[str]
     """Jobs, tasks and whole arrays, to be cancelled."""
+    in_jobs: frozenset[str]
+    """Runs that live jobs of ours were submitted for, cancelled or not."""
 
 
 def cancel(store: Store, study: str, runs: frozenset[str] | None) -> Cancelled:
@@ -42,22 +44,32 @@ def cancel(store: Store, study: str, runs: frozenset[str] | None) -> Cancelled:
     claims = collections.defaultdict(list)
     for claim in live_jobs(store.witness.scheduler):
         claims[claim.submission].append(claim)
-    taken, jobs = set[str](), list[str]()
+    taken, jobs, in_jobs = set[str](), list[str](), set[str]()
     for place in folders(store, study):
-        if known is None or place.path.name in claims:
-            listed = frozenset(run for task in place.read().tasks for run in task)
-            asked = (listed if runs is None else listed & runs) - place.cancelled()
-            if asked:
-                place.cancel(asked)
-            taken |= asked
-            jobs += idle(store, place, claims[place.path.name], everything=runs is None)
+        if known is not None and place.path.name not in claims:
+            continue
+        try:
+            submission = place.read()
+        except StoreError as error:  # the others' jobs are cancelled all the same
+            complain(error)
+            continue
+        listed = frozenset(run for task in submission.tasks for run in task)
+        asked = (listed if runs is None else listed & runs) - place.cancelled()
+        for claim in claims[place.path.name]:
+            here = runs_of(submission, int(claim.chunk), claim.job.id) if claim.chunk.isdecimal() else ()
+            in_jobs |= set(here)
+            due = (run for run in here if is_due(store.run(run), store.run(run).state(), submission, claim.job))
+            taken |= asked.intersection(due)
+        if asked:
+            place.cancel(asked)
+        jobs += idle(store, place, claims[place.path.name], everything=runs is None)
     if known is None:
         raise SlurmError(
             "scontrol did not say which jobs there are. It is written that no task shall work on these runs; "
             "the same command, in a while, cancels the tasks as well",
             passing=True,
         )
-    return Cancelled(frozenset(taken), jobs)
+    return Cancelled(frozenset(taken), jobs, frozenset(in_jobs))
 
 
 def idle(store: Store, place: SubmissionFolder, claims: Sequence[Claim], *, everything: bool) -> list[str]:
@@ -115,8 +127,9 @@ def main() -> int:
         return FAILED
     for run in design.runs:
         state = store.run(run.run_id).state()
-        if state.status == "running" and state.job is None and (asked is None or run.run_id in asked):
-            print(f"{run.run_id} is under way outside of Slurm: stop the process that started it")
+        elsewhere = run.run_id not in found.in_jobs
+        if state.status == "running" and elsewhere and (asked is None or run.run_id in asked):
+            print(f"{run.run_id} is under way outside of this study's jobs: stop the process that started it")
     if not found.runs and not found.jobs:
         print("nothing of it is in Slurm's queue")
     else:

@@ -17,9 +17,9 @@ from bench.orders import Orders
 from bench.protocol import reference_set
 from bench.schedule import batches, schedule
 from bench.setting import Data
-from bench.store import Store, StoreError
+from bench.store import Store, StoreError, WriteError
 
-OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
+OK, FAILED, BAD_INPUT, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
 
 
 def add_study_arguments(parser: argparse.ArgumentParser, *, selection: bool = True) -> None:
@@ -122,6 +122,9 @@ def exit_code(main: Callable[[], int]) -> int:
     """Run a command; say bad input on standard error, without a traceback, with exit code 2."""
     try:
         return main()
+    except WriteError as error:  # a full disk is no fault of the input
+        complain(error)
+        return FAILED
     except (study.StudyError, datasets.DataError, StoreError) as error:
         complain(error)
         return BAD_INPUT

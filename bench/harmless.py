@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+from typing import TextIO
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and newline; what turns the direction of writing; halves of a character."""
@@ -21,4 +23,14 @@ def _sign(found: re.Match[str]) -> str:
 
 def complain(error: object) -> None:
     """Print to standard error, harmlessly."""
-    print(harmless(error), file=sys.stderr, flush=True)
+    _print(error, sys.stderr)
+
+
+def tell(what: object) -> None:
+    """Print a line, harmlessly."""
+    _print(what, sys.stdout)
+
+
+def _print(what: object, file: TextIO) -> None:
+    with contextlib.suppress(OSError):  # a disk that is full under the log takes the line, and nothing else
+        print(harmless(what), file=file, flush=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
 import threading
 from pathlib import Path
 
+from bench.harmless import complain
 from bench.stop import Stop
 from bench.store import StoreError, write_json
 
@@ -47,8 +47,8 @@ class Heartbeat:
         try:
             if self.folder.is_dir():  # else results were moved: no second tree where they were
                 write_json(self.folder / "alive", {"beat": self.beat, **words})
-        except StoreError as error:
-            print(f"heartbeat: {error}", file=sys.stderr, flush=True)
+        except (StoreError, OSError) as error:  # the next beat may come through
+            complain(f"heartbeat: {error}")
         with contextlib.suppress(OSError):
             higher = [name for name in os.listdir(self.folder.parent) if name.isdecimal()]
             if self.stop and any(int(name) > int(self.folder.name) for name in higher):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import sample, snapshot
+from bench.harmless import tell
 from bench.heartbeat import Heartbeat
 from bench.setting import Setting
 from bench.stop import Stop
@@ -87,7 +88,7 @@ class RunKeeper:
             share = words["step"] / words["steps"]
             losses = " ".join(f"{key[5:]} {value:.3g}" for key, value in words.items() if key.startswith("loss_"))
             rate = words["images_per_second"]
-            print(f"kimg {words['kimg']:.1f} {share:4.0%}  {losses}  {rate:.0f} img/s", flush=True)
+            tell(f"kimg {words['kimg']:.1f} {share:4.0%}  {losses}  {rate:.0f} img/s")
 
     # Stopping and checkpoints.
 
@@ -114,7 +115,7 @@ class RunKeeper:
             write_bytes(self.checkpoints / f"{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
         except (WriteError, OSError) as error:
             self._unkept = f"no checkpoint at step {step}: {error}"
-            print(self._unkept, flush=True)
+            tell(self._unkept)
             return
         self._unkept = ""
         for path in sorted(self.checkpoints.glob("*.pt"))[:-KEPT]:
@@ -131,9 +132,9 @@ class RunKeeper:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest()[:16] != path.stem.partition("-")[2]:
                 self.notes.append(f"checkpoint {path.name} was damaged and passed over")
-                print(self.notes[-1], flush=True)
+                tell(self.notes[-1])
                 continue
-            print(f"resuming from step {int(path.name[:9])}, {path.relative_to(self.run.path)}", flush=True)
+            tell(f"resuming from step {int(path.name[:9])}, {path.relative_to(self.run.path)}")
             return dict(torch.load(io.BytesIO(content), weights_only=True))
         return None
 
@@ -165,7 +166,7 @@ class RunKeeper:
                 inputs=self.inputs,
             )
         except sample.SampleError as error:
-            print(f"snapshot {label}: no samples: {error}", flush=True)
+            tell(f"snapshot {label}: no samples: {error}")
         else:
             publish(self.run.samples / f"{label}.png", sample.sheet(shown))
 

@@ -107,6 +107,9 @@ class Witness:
         said = by_process(owner)
         if said is None:
             said = self.by_job(owner)
+            if said and not self.by_heartbeat(folder, owner):
+                self.suspects.discard(folder)
+                return self._silent_s(folder) < SILENCE_S  # a job may live on without its process: a shell does
         return self.by_heartbeat(folder, owner) if said is None else said
 
     def by_job(self, owner: Mapping[str, Any]) -> bool | None:
@@ -153,6 +156,11 @@ class Witness:
             return False
         self.suspects.add(folder)
         return True
+
+    def _silent_s(self, folder: Path) -> float:
+        """For how long it has been seen not to beat."""
+        seen = self._seen.get(folder)
+        return seen.silent if seen else 0.0
 
 
 class _Seen:

@@ -1,6 +1,7 @@
 """What a study asks of a job beside the run's setting: where data lie, which scores, how many threads.
 
-Nothing here is part of a run's identity.  Written to results/studies/<study>/orders.json when a study is launched.
+Nothing here is part of a run's identity.  Written to results/studies/<study>/orders/<digest>.json when a study is
+launched.
 """
 
 from __future__ import annotations

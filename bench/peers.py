@@ -223,6 +223,8 @@ def elsewhere(nodes: int, each: int, size: int) -> list[str]:
         f"--nodes={nodes - 1}",
         f"--ntasks={size - each}",
         f"--ntasks-per-node={each}",
+        # Since Slurm 22.05 srun does not take it from sbatch: each rank would be bound to one core.
+        f"--cpus-per-task={max(1, int(os.environ.get('SLURM_CPUS_PER_TASK') or each) // each)}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,6 +26,10 @@ from bench.store import publish
 Part = Literal["all", "driver", "task"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """On a cluster it comes in two parts: the driver has the network, its tasks have the cores."""
+
+
+class DeviceError(Exception):
+    """This process was given a GPU that torch cannot use; the message names the host and the remedy."""
 
 
 def prepare(orders: Orders, settings: Sequence[Setting], study: Path, part: Part = "all") -> None:
@@ -102,12 +107,21 @@ def larger(data: Data) -> Data:
 
 
 def prepare_torch(setting: Setting, orders: Orders, gpu_share: float = 1.0) -> torch.device:
-    """Set threads, determinism, device and its memory for this process."""
+    """Set threads, determinism, device and its memory for this process.
+
+    Raises DeviceError rather than train on the CPU what was given a GPU.
+    """
     torch.set_num_threads(orders.cpu_threads)
     # fp32 means fp32: convolutions on CUDA would use TF32 otherwise.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     cuda = torch.cuda.is_available()
+    if not cuda and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "").replace("-1", "")):
+        why = "cannot use it: its driver may be broken" if torch.version.cuda else "is built for the CPU alone"
+        raise DeviceError(
+            f"{socket.gethostname()}: this job has GPU {given}, and torch {why}. "
+            "Leave the node out, install a torch for CUDA, or train on the CPU by resources.gpus: 0."
+        )
     # Our CPU kernels repeat bit for bit at equal thread counts; asking for it here costs 1.6 s of imports.
     if setting.deterministic and cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

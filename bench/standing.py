@@ -24,6 +24,13 @@ def states(design: Design, store: Store, *, settled: bool = False) -> dict[str, 
     waiting = {run_id: state for run_id, state in found.items() if state.status in WAITING}
     study = design.study.name
     if waiting and submission.folders(store, study):
+        if store.witness.scheduler.jobs() is None:
+            for run_id, noted in submission.last_jobs(store, study).items():
+                if run_id in waiting:
+                    cause = f"job {noted} may stand for it: Slurm does not answer"
+                    if waiting[run_id].cause:
+                        cause += f"; before: {waiting[run_id].cause}"
+                    found[run_id] = dataclasses.replace(waiting[run_id], cause=cause)
         for run_id, job in submission.covered(store, study, store.witness.scheduler, waiting).items():
             cause = f"job {job.job} is {job.state.lower()}"
             if job.reason not in ("", "None"):

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import IO
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+STOPPED = 75
 TWICE_S = 1.0
 """A second Ctrl-C within so many seconds is the first one again: a shell and a wrapper may both pass it on."""
 
@@ -29,6 +30,7 @@ class Stop:
         self.received: dict[int, float] = {}
         """When each signal first came, by the monotonic clock."""
         self._exits, self._owner = exits, os.getpid()
+        self._at_once = False
 
     def install(self) -> None:
         """Take the signals over; those that a supervisor held back until now come at once."""
@@ -58,9 +60,17 @@ class Stop:
 
         threading.Thread(target=wait, daemon=True).start()
 
+    def at_once(self) -> None:
+        """From now on a stop ends the process where it is: its work keeps nothing half."""
+        self._at_once = True
+        if self.reason is not None:
+            self.ask(self.reason)
+
     def ask(self, reason: str) -> None:
         """Stop, unless asked already."""
         self.reason = self.reason or reason
+        if self._at_once:
+            os._exit(STOPPED)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:

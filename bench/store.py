@@ -71,6 +71,12 @@ def write_bytes(path: Path, content: Content) -> None:
         os.replace(temporary, path)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it.  Raises WriteError."""
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` atomically by JSON (no NaN: a missing number is null)."""
     write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
@@ -110,13 +116,29 @@ def _write_temporary(path: Path, content: Content) -> Path:
 
 
 def read_json(path: Path | str) -> dict[str, Any] | None:
-    """Read a JSON object; None when it is absent, half-written or no object."""
+    """Read a JSON object; None when it is absent, half-written or no object.
+
+    Raises StoreError when it is there and cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read())
+        content = json.loads(_read(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot read: {error.strerror or error}.") from error
     return content if isinstance(content, dict) else None
+
+
+def _read(path: Path | str) -> bytes:
+    """Read a file; one that another host replaced under our hands (a file server says ESTALE) is opened anew."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -237,8 +259,10 @@ class RunFolder:
             number = max(self.attempts(), default=0)
             if number and self.owned_alive(number):
                 return None
+            if not self.path.is_dir():  # no second tree shall grow where results were moved from
+                raise StoreError(f"{self.path} is gone: the results were moved or deleted. Start the study again.")
             with _explained(parent):
-                parent.mkdir(parents=True, exist_ok=True)
+                parent.mkdir(exist_ok=True)
                 fresh = Path(tempfile.mkdtemp(prefix=".claim-", dir=parent))
                 fresh.chmod(0o755)
                 write_json(fresh / "owner.json", {**this_process(), "claimed": now(), "claim": fresh.name})
@@ -267,7 +291,8 @@ class RunFolder:
     def end(self, number: int, code: int, reason: str, *, again: bool = False, oom: bool = False) -> None:
         """Record how an attempt ended; the first word on code and reason stands.
 
-        `again`: its supervisor will try the run again.  `oom`: it ran out of memory.
+        `again`: its supervisor will try the run again, or the job when it is started anew.  `oom`: it ran out of
+        memory.
         """
         path = self.attempt(number) / "ended.json"
         word = {"exit": code, "reason": reason, "finished": now(), "again": again, "oom": oom}
@@ -278,10 +303,8 @@ class RunFolder:
         """Derive the status from the files, as far as they and the scheduler tell; write nothing."""
         attempts = self.attempts()
         newest = attempts[-1] if attempts else 0
-        trained = read_json(f"{self.path}/trained.json")
-        if trained and trained.get("status") in OUTCOMES:
-            trained["snapshots"] = [plain(str(label)) for label in trained.get("snapshots") or []]
-            return RunState(trained["status"], newest, trained.get("cause"), trained)
+        if reached := self._outcome(newest):
+            return reached
         if not newest:
             return RunState("missing")
         folder = self.attempt(newest)
@@ -290,6 +313,9 @@ class RunFolder:
         job = str(own.get("id")) if isinstance(own, dict) else None
         if ended is None and self.owned_alive(newest):
             return RunState("running", newest, alive=read_json(folder / "alive") or {}, job=job)
+        ended = ended or read_json(folder / "ended.json")
+        if reached := self._outcome(newest):  # while we looked
+            return reached
         status: Status = "stopped"
         if self.trained.exists():
             cause = "trained.json is half-written: training goes on"
@@ -297,8 +323,16 @@ class RunFolder:
             cause = "its process vanished without a word"
         else:
             cause = str(ended.get("reason") or "")
-            status = "stopped" if ended.get("exit") in (0, 75) else "failed"
+            status = "stopped" if ended.get("exit") in (0, 75) or ended.get("again") else "failed"
         return RunState(status, newest, cause, ended=ended, job=job)
+
+    def _outcome(self, newest: int) -> RunState | None:
+        """What trained.json says, where it stands."""
+        trained = read_json(f"{self.path}/trained.json")
+        if not trained or trained.get("status") not in OUTCOMES:
+            return None
+        trained["snapshots"] = [plain(str(label)) for label in trained.get("snapshots") or []]
+        return RunState(trained["status"], newest, trained.get("cause"), trained)
 
     def half_written(self) -> list[Path]:
         """Published files that cannot be read: a disk or a file server lost part of them.  They are made again."""

@@ -1,9 +1,11 @@
 """What may befall a run on one machine: afterwards it is as one never disturbed, or says what it lacks."""
 
+import contextlib
 import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import torch
 from rich.console import Console
 
 from bench import heartbeat, job
+from bench.harmless import tell
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper
 from bench.launch import preparing
@@ -26,6 +29,7 @@ from bench.orders import Orders
 from bench.preparation import prepare
 from bench.stop import Stop
 from bench.store import RunFolder, Store, read_json
+from bench.terminal import Terminal
 
 STEPS = 12
 KNOBS = {"train__g_steps": STEPS, "train__snapshots_g_steps": [STEPS]}
@@ -175,6 +179,47 @@ def test_one_that_was_taken_for_dead_stops_when_it_sees_a_later_attempt(make_run
         while stop.reason is None and time.monotonic() < deadline:
             time.sleep(0.01)
     assert stop.reason == "a later attempt has taken the run over"
+
+
+def test_a_heartbeat_outlives_a_file_server_that_fails_for_a_moment(make_run, monkeypatch, capfd):
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.01)
+    folder, _ = make_run()
+    path = folder.attempt(folder.claim()) / "alive"
+    left, real = [1, 2, 3], heartbeat.write_json
+
+    def fails(*given):
+        if left:
+            left.pop()
+            raise OSError(errno.ESTALE, "Stale file handle")
+        real(*given)
+
+    monkeypatch.setattr(heartbeat, "write_json", fails)
+    with Heartbeat(path.parent):
+        deadline = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert path.exists() and capfd.readouterr().err.count("Stale") == 3
+
+
+def test_a_log_on_a_full_disk_loses_its_line_and_no_more(monkeypatch):
+    """/dev/full takes nothing, and says so at every write."""
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        Terminal().print("a line")
+        tell("a line")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_a_gpu_that_torch_cannot_use_is_said(make_run, monkeypatch):
+    """Rather than to train on the CPU, where the study's other runs had a GPU."""
+    folder, orders = make_run()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 1
+    assert folder.state().cause.startswith(f"{socket.gethostname()}: this job has GPU 3, and torch ")
+    assert not folder.trained.exists()
 
 
 def test_a_heartbeat_moves_though_nothing_is_said(make_run, monkeypatch):

@@ -114,6 +114,36 @@ def test_a_supervised_job_stops_when_its_supervisor_is_gone(make_run):
     assert folder.state().cause == "its supervisor is gone"
 
 
+def test_a_preparation_ends_with_its_driver(make_run, tmp_path):
+    """Else it would decode and compute beside the next driver's."""
+    folder, orders = make_run()
+    code = (
+        "import sys, time; from bench import job; job.prepare = lambda *given: (print('at it', flush=True), "
+        "time.sleep(60)); sys.exit(job.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, str(folder.path), "--orders", str(orders)]
+    command += ["--prepare", str(tmp_path / "results/studies/test"), "--supervised"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout.readline() == b"at it\n"
+        process.stdin.close()
+        assert process.wait(timeout=30) == 75
+
+
+def test_a_stop_while_scoring_keeps_each_score(make_run, monkeypatch):
+    """A job whose time is short gets further with every life."""
+    folder, orders = make_run(metrics=["swd", "ms_ssim"], evaluate={"fakes": 64})
+    stop, real = Stop(), job.write_json
+
+    def write(path, content):
+        real(path, content)
+        stop.ask("stopped by SIGUSR2")
+
+    monkeypatch.setattr(job, "write_json", write)
+    assert job.run(folder, Orders.read(orders), stop=stop) == 75
+    assert len(list(folder.scores.iterdir())) == 1
+
+
 def test_a_damaged_checkpoint_is_passed_over_aloud(make_run, tmp_path, capfd):
     folder, _orders = make_run(checkpoint_minutes=1e-6)
     setting = folder.setting()

@@ -248,3 +248,16 @@ def test_what_was_here_before_the_restart_is_dead_at_once(tmp_path):
     assert not Witness(Slurm()).is_alive(tmp_path, owner)
     os.utime(tmp_path / "alive")  # another machine of this name
     assert Witness(Slurm()).is_alive(tmp_path, owner)
+
+
+def test_a_job_that_outlives_its_process_is_no_sign_of_life(clock):
+    """A pool was killed in an interactive allocation, whose shell lives on: ten minutes of looking say so."""
+    running = Witness(Slurm(Job("12_3", "RUNNING", started=None)))
+    owner = {**in_job(), "claimed": "2026-01-01T12:00:00Z"}
+    clock.beat()
+    assert running.is_alive(clock.folder, owner)
+    for look in range(1, int(SILENCE_S / LOOK_S) + 3):
+        clock.now += LOOK_S
+        assert running.is_alive(clock.folder, owner) == (look * LOOK_S < SILENCE_S)
+    clock.beat()
+    assert running.is_alive(clock.folder, owner)

@@ -276,7 +276,7 @@ def test_sbatch_missing_says_where_to_go(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmError, match="sbatch is not installed here: start the study on a login node") as caught:
         sbatch.sbatch(tmp_path / "x.sh")
-    assert not caught.value.passing
+    assert not caught.value.passing and "Remedy" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -284,10 +284,13 @@ def test_sbatch_missing_says_where_to_go(monkeypatch, tmp_path):
     [
         ("Invalid job array specification", "MaxArraySize", False),
         ("invalid partition specified: x", "resources.slurm.partition", False),
+        ("Invalid account or account/partition combination specified", "resources.slurm.account", False),
         ("Job violates accounting/QOS policy (job submit limit)", "wait for jobs", False),
         ("Requested node configuration is not available", "memory_gb", False),
         ("Unable to contact slurm controller (connect failure)", "try the same command again", True),
         ("Socket timed out on send/recv operation", "try the same command again", True),
+        ("Zero Bytes were transmitted or received", "try the same command again", True),
+        ("Slurm backup controller in standby mode", "try the same command again", True),
     ],
 )
 def test_refusals_are_told_with_what_to_do(monkeypatch, tmp_path, said, remedy, passing):

@@ -13,8 +13,9 @@ from tiny_study import tiny_study
 from bench import cancel, run
 from bench.command import exit_code
 from bench.launch import cluster, start
+from bench.launch import slurm as slurm_module
 from bench.launch.submission import folders
-from bench.store import Store
+from bench.store import Store, WriteError
 
 STUDY = tiny_study(3, "{gpus: 0}")
 SBATCH = """
@@ -120,6 +121,27 @@ def test_other_scores_come_after_those_that_are_queued(slurm, command):
     code, said = command("--set", "metrics=[swd, ms_ssim]")
     assert code == 0 and "6 runs queued with other scores asked for: run this command again" in said
     assert slurm.tasks().keys() == {"1", "2"}
+
+
+def test_other_resources_ask_for_the_same_scores(slurm, command):
+    """What is queued stands, whatever the next command says of checkpoints and threads."""
+    assert command()[0] == 0
+    code, said = command("--set", "resources.checkpoint_minutes=5", "--set", "resources.cpu_threads=2")
+    assert code == 0 and "6 runs in the queue or at work already" in said
+    assert slurm.tasks().keys() == {"1", "2"}
+
+
+def test_a_disk_that_fills_up_between_two_arrays_is_told_with_what_was_accepted(slurm, command, monkeypatch):
+    real = slurm_module.write_bytes
+
+    def full(path, content):
+        if path.name == "1.sh":
+            raise WriteError(f"{path}: cannot write: No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(slurm_module, "write_bytes", full)
+    code, said = command()
+    assert code == 1 and "job 1: 4 tasks" in said and "2 runs not submitted" in said and "No space left" in said
 
 
 def test_dry_run_shows_what_sbatch_would_get(slurm, command, tmp_path):

@@ -124,6 +124,7 @@ def test_status_writes_nothing(place, shown, tmp_path):
     mini.write_run(store, runs[0])
     mini.write_run(store, runs[1], status="diverged", cause="loss")
     mini.write_failed(store, runs[2])
+    store.run(runs[3].run_id).path.mkdir()
     store.run(runs[3].run_id).claim()
     write_json(store.run(runs[4].run_id).attempt(1) / "owner.json", {**this_process(), "started": "0"})
     folder = submitted(store, design, runs[5:7])

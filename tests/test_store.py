@@ -1,5 +1,6 @@
 """Files of a run: atomic, first wins, and the status that they spell."""
 
+import errno
 import json
 import os
 import subprocess
@@ -98,6 +99,50 @@ def test_statuses(run):
     assert (run.state().status, run.state().cause) == ("diverged", "loss")
 
 
+def test_a_failed_run_that_will_be_tried_again_has_not_failed(run):
+    run.end(run.claim(), 1, "out of memory", again=True)
+    assert (run.state().status, run.state().cause) == ("stopped", "out of memory")
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_done(run, monkeypatch):
+    """Its process is gone a moment after trained.json was not yet there."""
+    run.claim()
+
+    def ends(*given):
+        publish_json(run.trained, {"status": "done", "snapshots": []})
+        return False
+
+    monkeypatch.setattr(run.witness, "is_alive", ends)
+    assert run.state().status == "done"
+
+
+def test_results_that_were_moved_grow_no_second_tree(run):
+    run.path.parent.rename(run.path.parent.with_name("moved"))
+    with pytest.raises(StoreError, match="moved or deleted"):
+        run.claim()
+    assert not run.path.parent.exists()
+
+
+@pytest.mark.parametrize("stale", [1, 2])
+def test_a_file_that_was_replaced_under_our_hands_is_opened_anew(tmp_path, monkeypatch, stale):
+    """As a file server's client says it: once is nothing; what cannot be read for good is named."""
+    write_json(tmp_path / "a.json", {"a": 1})
+    left = [None] * stale
+
+    def stale_open(*given, **more):
+        if left:
+            left.pop()
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return open(*given, **more)
+
+    monkeypatch.setattr(store_module, "open", stale_open, raising=False)
+    if stale == 1:
+        assert read_json(tmp_path / "a.json") == {"a": 1}
+    else:
+        with pytest.raises(StoreError, match=r"a\.json: cannot read: Stale"):
+            read_json(tmp_path / "a.json")
+
+
 def test_a_living_attempt_is_not_claimed_and_a_dead_one_is(run):
     code = (
         "import sys, time; from bench.store import RunFolder; from pathlib import Path;"
@@ -139,6 +184,8 @@ def test_another_hosts_attempt_is_dead_after_ten_silent_minutes(run, monkeypatch
 def test_sixteen_race_for_two_hundred_runs(tmp_path):
     """Each run is claimed once, also where the attempt before died; and a racer's process is its owner."""
     dead = Store(tmp_path).run("0" * 16)
+    for number in range(200):
+        Store(tmp_path).run(f"{number:016x}").path.mkdir(parents=True)
     assert dead.claim() == 1
     owner = json.loads((dead.attempt(1) / "owner.json").read_text())
     names = [f"{i:016x}" for i in range(200)]

@@ -135,7 +135,8 @@ def test_cancelled_runs_are_covered_no_longer(store):
     ("ended", "job", "is_covered"),
     [
         (None, "7_0", True),
-        ({"exit": 75, "reason": "stopped"}, "7_0", True),
+        ({"exit": 75, "reason": "stopped with its job", "again": True}, "7_0", True),
+        ({"exit": 75, "reason": "asked by somebody, and out of tries"}, "7_0", False),
         ({"exit": 1, "reason": "out of memory", "again": True}, "7_0", True),
         ({"exit": 1, "reason": "out of memory", "again": False}, "7_0", False),
         ({"exit": 2, "reason": "bad input", "again": False}, "7_0", False),

@@ -62,6 +62,8 @@ if act == "oom":
     end(1, oom=True)
 if act == "crash":
     end(1)
+if act == "stop":
+    end(75)
 if act == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if act == "leave":
@@ -227,13 +229,53 @@ def test_a_child_that_does_not_hear_is_killed_in_time(stage):
 
 
 def test_the_second_ctrl_c_kills(stage):
+    """Which the first one tells; real signals, to the process that has the pool."""
     names = stage.runs(deaf="deaf")
-    stop = Stop(exits=False)
-    pool = stage.pool(names, stop=stop)
-    later(0.6, lambda: stop.ask("stopped by SIGINT"))
-    later(1.4, lambda: setattr(stop, "insisted", True))
+    pool = stage.pool(names)
+    later(0.6, lambda: os.kill(os.getpid(), signal.SIGINT))
+    later(2.0, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert pool.run(names) == {"deaf": 75}
     assert stage.ended("deaf", 1)["reason"] == "killed at the second Ctrl-C"
+    assert stage.console.file.getvalue().count("Ctrl-C again ends them at once") == 1
+
+
+def test_a_run_that_somebody_else_stopped_goes_on(stage):
+    """SIGTERM to one child: its task is not stopping, and would else leave it behind while it is said to be queued."""
+    names = stage.runs(a="stop done")
+    pool = stage.pool(names, retries=1)
+    assert pool.run(names) == {"a": 0}
+    assert stage.ended("a", 1)["again"] is True
+    assert pool.left == []
+
+
+def test_a_run_that_is_stopped_over_and_over_ends(stage):
+    names = stage.runs(a="stop")
+    pool = stage.pool(names, retries=1)
+    assert pool.run(names) == {"a": 75}
+    assert [stage.ended("a", number).get("again", False) for number in (1, 2)] == [True, False]
+
+
+def test_what_stopped_with_its_task_will_go_on_with_it(stage):
+    names = stage.runs(a="wait")
+    stop = Stop(exits=False)
+    pool = stage.pool(names, stop=stop)
+    later(0.6, lambda: stop.ask("stopped by SIGUSR2"))
+    pool.run(names)
+    assert stage.ended("a", 1)["again"] is True and pool.left == ["a"]
+
+
+def test_a_run_of_another_process_is_looked_at_again_while_there_is_work(stage):
+    """Its owner beats, and ends before the task's own work does: the task takes it up."""
+    names = stage.runs(own="wait done", theirs="done")
+    theirs = stage.store.run("theirs")
+    attempt = theirs.claim()  # by this living process
+    pool = stage.pool(names, waits=False, retries=1)
+    for number in range(8):
+        later(0.2 * number, lambda beat=number: write_json(theirs.attempt(attempt) / "alive", {"beat": beat}))
+    later(2.0, lambda: theirs.end(attempt, 75, "stopped"))
+    later(3.5, lambda: pool.children[0].process.terminate())
+    assert pool.run(names) == {"own": 0, "theirs": 0}
+    assert theirs.attempts() == [1, 2]
 
 
 def test_cancelled_runs_are_stopped_and_not_started(stage):

@@ -1,5 +1,6 @@
 """When a Slurm task asks to be started again, and how long it thinks that it has."""
 
+import errno
 import math
 import time
 
@@ -65,8 +66,8 @@ def test_it_asks_once_for_its_own_task_of_the_array(make_task):
     """Not for SLURM_JOB_ID: the last task of an array has the array's own number, which stands for all of them."""
     controller = Controller()
     task = make_task(controller=controller)
-    task.requeue(task.runs)
-    task.requeue(task.runs)
+    task.requeue(1)
+    task.requeue(1)
     assert controller.requeued == ["7_3"]
 
 
@@ -74,14 +75,14 @@ def test_it_asks_once_for_its_own_task_of_the_array(make_task):
 def test_it_does_not_ask_when_slurm_has_ended_it(make_task, state):
     controller = Controller(state)
     task = make_task(controller=controller)
-    task.requeue(task.runs)
+    task.requeue(1)
     assert controller.requeued == []
 
 
 def test_a_controller_that_is_away_for_a_moment_is_asked_again(make_task, capsys):
     controller = Controller(silent=2)
     task = make_task(controller=controller)
-    task.requeue(task.runs)
+    task.requeue(1)
     assert controller.requeued == ["7_3"]
     assert "requeued: 1 runs" in capsys.readouterr().out
 
@@ -89,24 +90,61 @@ def test_a_controller_that_is_away_for_a_moment_is_asked_again(make_task, capsys
 def test_a_controller_that_stays_away_is_said(make_task, capsys):
     controller = Controller(silent=100)
     task = make_task(controller=controller)
-    task.requeue(task.runs)
+    task.requeue(1)
     assert "start the study again" in capsys.readouterr().out
 
 
-def test_what_gets_nowhere_is_not_tried_for_ever(make_task, capsys):
-    controller = Controller()
-    task = make_task(controller=controller)
-    folder = task.store.run(task.runs[0])
-    for _ in range(5):
-        folder.end(folder.claim(), 75, "stopped by SIGUSR2")
-    task.requeue(task.runs)
-    assert controller.requeued == []
-    assert "give it more time" in capsys.readouterr().out
-    kept = folder.attempt(4) / "checkpoints" / "000000001-0.pt"
-    kept.parent.mkdir()
+@pytest.fixture
+def lives(make_task, monkeypatch):
+    """A task of two runs, and a call for one life of it, which says whether Slurm was asked for another."""
+    task = make_task(n=2)
+
+    def life():
+        monkeypatch.setattr(task_module, "ask", controller := Controller())
+        task.requeue(2)
+        return bool(controller.requeued)
+
+    return task, life
+
+
+def test_what_gets_nowhere_is_not_tried_for_ever(lives, capsys):
+    """Neither a run without a checkpoint, before which another never begins, nor what runs share, nor a score."""
+    _, life = lives
+    assert [life() for _ in range(6)] == [True] * 5 + [False]
+    assert "give it more time (resources.hours)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "runs/{run}/attempts/4/checkpoints/000000001-0.pt",
+        "runs/{run}/trained.json",
+        "runs/{run}/scores/ab.json",
+        "cache/mnist/28.npz",
+    ],
+)
+def test_whatever_is_kept_more_gives_it_further_lives(lives, path):
+    task, life = lives
+    for _ in range(6):
+        life()
+    kept = task.store.root / path.format(run=task.runs[1])
+    kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(b"")
-    task.requeue(task.runs)
-    assert controller.requeued == ["7_3"]
+    assert [life() for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_a_results_folder_that_fails_ends_the_job_with_another_to_come(make_task, monkeypatch):
+    """It is no fault of the runs: EIO of a file server, in the middle of the task's work."""
+    controller = Controller()
+    place = make_task(controller=controller).folder
+
+    def fails(self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Task, "run", fails)
+    with pytest.raises(SystemExit) as left:
+        work(str(place.path), 0)
+    assert left.value.code == 1 and controller.requeued == ["7_3"]
 
 
 def test_time_is_a_difference_by_the_controllers_clock(make_task, monkeypatch):

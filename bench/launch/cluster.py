@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from bench.datasets import Source
@@ -22,7 +23,7 @@ from bench.orders import Orders
 from bench.resources import Slurm
 from bench.setting import Data
 from bench.site import Site
-from bench.store import OUTCOMES, RunFolder, RunState, Store, StoreError
+from bench.store import OUTCOMES, RunFolder, RunState, Store, StoreError, make_folder, read_json
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 FOLLOW_S = 5.0
@@ -47,6 +48,15 @@ class Work(NamedTuple):
     orders_name: str
     """Its orders' file, from the study's folder."""
     sources: Mapping[Data, Source]
+
+    def asks_the_same_as(self, orders_name: str) -> bool:
+        """Whether other orders of this study ask for the same scores and probes, whatever else they say."""
+        asked = {"metrics", "evaluate", "probes", "probe_every_kimg", "noise_run"}
+        try:
+            other = Orders.read(self.store.study(self.design.study.name) / orders_name)
+        except (StoreError, ValidationError):
+            return False
+        return other.model_dump(include=asked) == self.orders.model_dump(include=asked)
 
     def left(self) -> list[Run]:
         """Runs without an outcome or with scores that do not stand."""
@@ -74,8 +84,11 @@ def standing(work: Work, left: Sequence[Run]) -> Standing:
     # A heartbeat that looks old is watched: what died far away would else be taken for alive by every new driver.
     states = work.store.settle(work.store.states([run.run_id for run in left]))
     by_run: dict[str, list[bool]] = {}
+    same_scores = {work.orders_name: True}
     for run_id, queued in covers(work.store, work.design.study.name, scheduler, states):
-        by_run.setdefault(run_id, []).append(queued.orders == work.orders_name)
+        if queued.orders not in same_scores:
+            same_scores[queued.orders] = work.asks_the_same_as(queued.orders)
+        by_run.setdefault(run_id, []).append(same_scores[queued.orders])
     found = Standing([], [], [], [])
     for run in left:
         same, state = by_run.get(run.run_id, []), states[run.run_id]
@@ -94,9 +107,12 @@ def standing(work: Work, left: Sequence[Run]) -> Standing:
 def turn(store: Store, study: str, say: Callable[[str], None]) -> Iterator[None]:
     """Submit while no other driver of this study does: what it submitted is seen before more is."""
     place, waited = RunFolder(store.study(study) / "turns", store.witness), False
+    make_folder(place.path)
     while (number := place.claim()) is None:
         if not waited:
-            say("another driver of this study is submitting: waiting for it")
+            owner = read_json(place.attempt(place.attempts()[-1]) / "owner.json") or {}
+            at = f"process {owner.get('pid')} on {owner.get('host')}"
+            say(f"another driver of this study is submitting ({at}): waiting for it, 10 minutes if it has died there")
         waited = True
         time.sleep(0.5)
     with Heartbeat(place.attempt(number)):

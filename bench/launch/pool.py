@@ -116,6 +116,7 @@ class Pool:
         self._sizes: dict[str, int] = {}
         self._started = 0
         self._looked = 0.0
+        self._hinted = False
 
     def run(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Work through the runs; return exit codes, 75 where a run can go on."""
@@ -236,18 +237,25 @@ class Pool:
         found = self.elsewhere.get(run_id)
         if found is None:
             self.elsewhere[run_id] = Elsewhere(now + LOOK_S, sign)
-        elif self.terms.waits or (found.sign == sign and now - found.since < MUTE_S):
+        elif self.terms.waits or self._has_more() or (found.sign == sign and now - found.since < MUTE_S):
             found.due = now + LOOK_S
         else:
             del self.elsewhere[run_id]
             self.codes[run_id] = STOPPED
             self.watch.finished(run_id, folder.state(), STOPPED, "left to another process")
 
+    def _has_more(self) -> bool:
+        """Whether there is work beside the runs of other processes: they are looked at again until there is none."""
+        return bool(self.children or self.alone or any(run not in self.elsewhere for run in self.waiting))
+
     # -- Stopping -----------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
         """Pass a stop on to the children, once; kill those that would not hear, or all at the second Ctrl-C."""
         now = time.monotonic()
+        if signal.SIGINT in self.stop.received and not self._hinted:
+            self._hinted = True
+            self.watch.console.print("stopping: each run keeps a checkpoint first; Ctrl-C again ends them at once")
         refused = set[str]()
         if now - self._looked > LOOK_S:
             self._looked = now
@@ -273,21 +281,23 @@ class Pool:
             child.process.stdin.close()
         code, starved = self._judge(child)
         alone_next = starved and self.packed and not child.alone and child.run_id not in self._crowded_out
-        failed = code not in (OK, BAD_INPUT, STOPPED)
+        stopped = code == STOPPED and self.stop.reason is not None and not self.terms.refusal(child.run_id)
+        # One that stopped and that we had not asked to was asked by somebody else, and has a try like any other.
+        failed = code not in (OK, BAD_INPUT, STOPPED) or (code == STOPPED and child.told is None and not stopped)
         if failed and not alone_next:
             self._failures[child.run_id] += 1
         again = failed and (alone_next or self._failures[child.run_id] <= self.terms.retries)
         with contextlib.suppress(StoreError):  # a full disk must not take the other runs along
             if child.folder.attempt(child.attempt).is_dir():
                 reason = how_it_died(code, child, starved)
-                child.folder.end(child.attempt, code, reason, again=again, oom=starved)
+                child.folder.end(child.attempt, code, reason, again=again or stopped, oom=starved)
         self.codes[child.run_id] = code
         if alone_next:
             self._crowded_out.add(child.run_id)
             self.alone.append(child.run_id)
         elif again:
             self.waiting.append(child.run_id)
-        elif code == STOPPED and self.stop.reason is not None:
+        elif stopped:
             self.left.append(child.run_id)
         note = child.folder.reason(child.attempt) + (", beside others" if alone_next else "")
         self.watch.finished(child.run_id, child.folder.state(), code, note, again and self.stop.reason is None)

@@ -18,7 +18,7 @@ from bench.orders import Orders
 from bench.own_modules import OWN_KEYS
 from bench.setting import Data, digest
 from bench.stop import Stop
-from bench.store import RunFolder, Store, StoreError, now, publish_json
+from bench.store import RunFolder, Store, StoreError, make_folder, now, publish_json
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 POLL_S = 0.1
@@ -77,6 +77,7 @@ def prepare_by_claim(
         # What says that it is made lies with it: who deletes the cache deletes both.
         made = store.cache / "prepared" / f"{key}.json"
         claims = RunFolder(study_dir / "prepared" / key, store.witness)
+        make_folder(claims.path)
         while not made.exists() and stop.reason is None:
             attempt = claims.claim()
             if attempt is None:

@@ -24,7 +24,11 @@ PATIENCE_S = 150.0
 """sbatch itself asks again for a while when the controller is busy."""
 MARKS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_")
 """Variables of a job around us, or a user's defaults, that would change what is submitted."""
-_REACHABLE = "Unable to contact|connect failure|timed out|Connection refused|temporarily unable|not responding"
+_DOUBTFUL = (
+    "Unable to contact|connect failure|timed out|Connection refused|temporarily unable|not responding|"
+    "Zero Bytes|standby mode|Transport endpoint|[Cc]ommunication|[Uu]nexpected message|Resource temporarily"
+)
+"""What is said where the controller could not be talked to: the job may even have been accepted."""
 
 
 class SlurmError(Exception):
@@ -62,7 +66,7 @@ def ask(command: Sequence[str]) -> str:
         raise SlurmError(f"{command[0]} did not answer within {PATIENCE_S:.0f} s", passing=True) from error
     if ran.returncode != 0:
         said = " ".join((ran.stderr or ran.stdout).split()) or f"exit code {ran.returncode}"
-        raise SlurmError(f"{command[0]} said: {said}", passing=bool(re.search(_REACHABLE, said)))
+        raise SlurmError(f"{command[0]} said: {said}", passing=bool(re.search(_DOUBTFUL, said)))
     return ran.stdout
 
 
@@ -186,8 +190,8 @@ def write_tasks(folder: Path, submission: Path, chunk: int, first: int, tasks: i
 REMEDIES = {
     "qos|job violates|limit on|limits? exceeded": "resources.slurm.qos, or a limit of the site: wait for jobs to end",
     "array": "the site allows smaller arrays: `scontrol show config | grep MaxArraySize`",
-    "partition": "resources.slurm.partition: `sinfo -s` lists the partitions",
     "account": "resources.slurm.account: `sacctmgr show assoc user=$USER format=account,partition,qos` lists yours",
+    "partition": "resources.slurm.partition: `sinfo -s` lists the partitions",
     "time limit": "resources.hours: `sinfo -o '%P %l'` shows how long each partition lets jobs run",
     "generic resource|gres": "resources.gpus, resources.slurm.gpu_type: `sinfo -o '%P %G'` shows what there is",
     "memory": "resources.memory_gb",
@@ -203,7 +207,8 @@ def sbatch(script: Path) -> str:
     try:
         said = ask(["sbatch", "--parsable", str(script)])
     except SlurmError as error:
-        found = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, str(error), re.IGNORECASE)]
+        words = str(error).partition(" said: ")[2]
+        found = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, words, re.IGNORECASE)]
         remedy = ["try the same command again in a while"] if error.passing else found[:1]
         raise SlurmError(". Remedy: ".join([str(error), *remedy]), passing=error.passing) from error
     job = re.match(r"\d+", said.strip())

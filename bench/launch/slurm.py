@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.design import Run
+from bench.harmless import complain
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
 from bench.launch.submission import REPORT, Submission, SubmissionFolder, TaskResources, comment, new_id
 from bench.orders import Stage
 from bench.resources import Resources, Scoring, Slurm
 from bench.site import Site
-from bench.store import Store, now
+from bench.store import Store, StoreError, now, write_bytes
 
 MOST_TASKS = 1000
 """Of one array, even where the site allows more."""
@@ -98,6 +99,7 @@ def task_resources(resources: Resources, ranks: int, known: Limits) -> TaskResou
     slurm = resources.slurm or Slurm()
     asked = resources.gpus if resources.gpus is not None else int(known.has_gpus)
     beside = resources.runs_per_gpu if asked and ranks == 1 else 1
+    beside = min(beside, resources.parallel or beside)
     cores = max(resources.cpus, resources.cpu_threads)
     nodes = math.ceil(ranks / (slurm.ranks_per_node or ranks))
     each = math.ceil(ranks / nodes)
@@ -162,7 +164,7 @@ class Submitted:
     """The job that rebuilds the report."""
     refused: SlurmError | None = None
     """What stopped it; what was accepted before stays."""
-    no_report: SlurmError | None = None
+    no_report: Exception | None = None
 
 
 class Submitter:
@@ -178,7 +180,7 @@ class Submitter:
         return SubmissionFolder(self.store.study(self.study) / "submissions" / identifier)
 
     def submit(self, planned: Sequence[Batch]) -> Submitted:
-        """Submit all, as far as Slurm goes along.  Raises StoreError."""
+        """Submit all, as far as Slurm and the disk go along."""
         submitted, jobs = Submitted([]), list[list[str]]()
         place = self.folder(new_id())
         first = place
@@ -196,11 +198,13 @@ class Submitter:
             submitted.refused = error
             if not error.passing and not jobs[-1]:
                 shutil.rmtree(place.path)  # no job will ever ask for it
+        except (StoreError, OSError) as error:
+            submitted.refused = SlurmError(str(error), passing=True)
         if submitted.arrays:
             accepted = [array.job for array in submitted.arrays]
             try:
                 submitted.report = _submit(first, REPORT, self.report_script(first, accepted))
-            except SlurmError as error:
+            except (SlurmError, StoreError) as error:
                 submitted.no_report = error
         return submitted
 
@@ -260,7 +264,10 @@ def dependency(planned: Sequence[Batch], number: int, chunk: int, jobs: Sequence
 
 def _submit(place: SubmissionFolder, chunk: int | str, text: str) -> str:
     script = place.submitit / f"{chunk}.sh"
-    script.write_text(text)
+    write_bytes(script, text.encode())
     job = sbatch.sbatch(script)
-    place.note_job(chunk, job)
+    try:
+        place.note_job(chunk, job)
+    except StoreError as error:  # the job carries its submission's name, and is found by that
+        complain(error)
     return job

@@ -43,7 +43,7 @@ class Launched(NamedTuple):
     launched: int
     """Runs that were worked on, or are in jobs."""
     is_over: bool = True
-    """Nobody is left at work: the report may be built."""
+    """Nobody is left at work, and nobody is in a hurry: the report may be built."""
 
 
 def places(design: Design) -> list[Place]:
@@ -121,7 +121,10 @@ def launch(
             return not unfinished(replace(design, runs=(runs[run_id],)), store, orders, sources)
 
         terms = Terms(is_finished, retries=design.study.resources.retries)
-        codes = Pool(store, orders_path, places(design), watch, terms).run(ids)
+        supervisor = Pool(store, orders_path, places(design), watch, terms)
+        codes = supervisor.run(ids)
+        if supervisor.stop.insisted:
+            return Launched(worst(list(codes.values())), len(todo), is_over=False)
     return Launched(worst(list(codes.values())), len(todo))
 
 

@@ -3,6 +3,7 @@
     submission.json     which runs, in which tasks, by which sbatch; written before the first sbatch
     jobs/<chunk>.json   the array job that a chunk became, noted after sbatch has returned
     cancelled/<id>.json runs that a task shall no longer work on, one file a `bench.cancel`
+    lives/<job>.json    what a task had kept when it last had itself started again
     submitit/           sbatch scripts, submitit's own files, logs; closed to others
 
 A job carries `bench:<submission>:<chunk>` as its comment.  What a submission still stands for goes by the comments
@@ -142,6 +143,17 @@ class SubmissionFolder:
         noted = {path.stem: read_json(path) or {} for path in sorted(self.jobs.glob("*.json"))}
         return {chunk: str(content["job"]) for chunk, content in noted.items() if "job" in content}
 
+    def fruitless_lives(self, job: str, kept: str) -> int:
+        """How many times in a row a job has ended with no more kept than the time before; this end is noted.
+
+        `kept`: differs as soon as anything more is.  Raises StoreError.
+        """
+        path = self.path / "lives" / f"{job}.json"
+        before = read_json(path) or {}
+        lives = int(before.get("fruitless", 0)) + 1 if before.get("kept") == kept else 0
+        write_json(path, {"kept": kept, "fruitless": lives})
+        return lives
+
     def cancel(self, runs: frozenset[str]) -> None:
         """Say that no task shall work on these runs any longer.  Raises StoreError."""
         write_json(self.path / "cancelled" / f"{new_id()}.json", {"runs": sorted(runs)})
@@ -156,6 +168,20 @@ def folders(store: Store, study: str) -> list[SubmissionFolder]:
     """All submissions of a study, the oldest first."""
     place = store.study(study) / "submissions"
     return [SubmissionFolder(path.parent) for path in sorted(place.glob("*/submission.json"))]
+
+
+def last_jobs(store: Store, study: str) -> dict[str, str]:
+    """The job that was last noted for each run that was submitted and not cancelled; it may have ended long ago."""
+    found: dict[str, str] = {}
+    for place in folders(store, study):
+        with contextlib.suppress(StoreError):
+            submission, cancelled = place.read(), place.cancelled()
+            for chunk, job in place.noted_jobs().items():
+                if chunk.isdecimal() and int(chunk) < len(submission.chunks):
+                    first, count = submission.chunks[int(chunk)]
+                    runs = (run for task in submission.tasks[first : first + count] for run in task)
+                    found.update({run: job for run in runs if run not in cancelled})
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -182,11 +208,12 @@ def live_jobs(scheduler: Scheduler) -> list[Claim]:
 def ended_for_good(folder: RunFolder, job: str) -> bool:
     """Whether the newest attempt at a run ended in this very job, and the job will not try it again.
 
-    A run that was stopped (75) is taken up when the job is requeued, and one that failed while tries are left.
+    Its supervisor says so: a run that was stopped with the job goes on when that is started again, and one that
+    failed while tries are left.
     """
     newest = max(folder.attempts(), default=0)
     ended = read_json(folder.attempt(newest) / "ended.json") if newest else None
-    if not ended or ended.get("exit") == 75 or ended.get("again"):
+    if not ended or ended.get("again"):
         return False
     owner = read_json(folder.attempt(newest) / "owner.json") or {}
     return bool((owner.get("job") or {}).get("id") == job)

@@ -7,6 +7,7 @@ and nobody else does: submitit's own handlers are replaced, and what it was give
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -20,8 +21,9 @@ from pydantic import ValidationError
 
 from bench import datasets
 from bench.datasets import DataError
+from bench.harmless import tell
 from bench.launch.places import places_of_task
-from bench.launch.pool import BAD_INPUT, OK, Pool, Terms, failures_of
+from bench.launch.pool import BAD_INPUT, FAILED, OK, Pool, Terms, failures_of
 from bench.launch.preparing import prepare_by_claim
 from bench.launch.start import worst
 from bench.launch.submission import SubmissionFolder
@@ -29,6 +31,7 @@ from bench.launch.watch import Watch
 from bench.liveness import this_job
 from bench.orders import Orders
 from bench.scheduler import ask
+from bench.setting import digest
 from bench.stop import Stop
 from bench.store import Store, StoreError
 from bench.terminal import Terminal
@@ -40,7 +43,7 @@ START_UP_S = 60.0
 LAST_S = 20.0
 """Before Slurm kills the task, so long is left for requeueing."""
 FRUITLESS = 5
-"""A run that was stopped so often in a row without a checkpoint does not get anywhere in this job's time."""
+"""A task that ended so often in a row with nothing more kept does not get anywhere in its time."""
 ASKED = 5
 """How often a controller that does not answer is asked to requeue."""
 
@@ -54,16 +57,17 @@ def work(folder: str, task: int) -> NoReturn:
     stop.install()  # lets through what came meanwhile (`bench.launch.sbatch.HOLD_BACK`)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # submitit's would be inherited as well
     try:
-        code = Task(SubmissionFolder(Path(folder)), task, stop).run()
+        mine = Task(SubmissionFolder(Path(folder)), task, stop)
     except (StoreError, ValidationError) as error:
-        say(str(error))
-        code = BAD_INPUT
+        tell(error)
+        sys.exit(BAD_INPUT)
+    try:
+        code = mine.run()
+    except (StoreError, OSError) as error:  # the file system's fault, not the runs': they go on when it answers
+        tell(error)
+        mine.requeue(len(mine.runs))
+        code = FAILED
     sys.exit(code)
-
-
-def say(what: str) -> None:
-    """Write a line to the job's log."""
-    print(what, flush=True)
 
 
 class Task:
@@ -84,14 +88,14 @@ class Task:
     def run(self) -> int:
         """Work through the runs; requeue when there is more to do than time; return the worst exit code."""
         todo = [run_id for run_id in self.runs if not self.refusal(run_id) and not self.is_finished(run_id)]
-        say(f"job {self.job or '-'}: {len(todo)} of {len(self.runs)} runs to work on")
+        tell(f"job {self.job or '-'}: {len(todo)} of {len(self.runs)} runs to work on")
         if todo:
             folders = [self.store.run(run_id) for run_id in todo]
             study_dir = self.folder.path.parents[1]
             try:
-                prepare_by_claim(folders, self.store, self.orders_path, study_dir, self.stop, say)
+                prepare_by_claim(folders, self.store, self.orders_path, study_dir, self.stop, tell)
             except StoreError as error:  # a full disk: each run says so in its own folder, or finds room
-                say(str(error))
+                tell(str(error))
         terms = Terms(
             self.is_finished,
             retries=self.resources.retries,
@@ -107,7 +111,7 @@ class Task:
         codes = pool.run(todo)
         left = [run_id for run_id in pool.left if not self.refusal(run_id)]
         if left and (self.stop.reason is not None or pool.late):
-            self.requeue(left)
+            self.requeue(len(left))
         if self.stage == "train" and any(self.store.run(run_id).state().trained for run_id in self.runs):
             return OK  # else the job that scores what is trained would never begin
         return worst(list(codes.values()))
@@ -145,30 +149,35 @@ class Task:
         """
         return max(self.resources.lead_s - LAST_S, 10.0) if number == signal.SIGUSR2 else math.inf
 
-    def requeue(self, left: list[str]) -> None:
-        """Have Slurm start this job again, unless it ended it, or nothing would come of it."""
+    def requeue(self, left: int) -> None:
+        """Have Slurm start this job again for so many runs, unless it ended it, or nothing would come of it."""
         if self.job is None:
             return
-        if all(map(self._is_fruitless, left)):
-            say(f"not requeued: {FRUITLESS} times in a row no run got as far as a checkpoint; give it more time")
-            return
+        with contextlib.suppress(StoreError, OSError):  # where it cannot be read, it cannot be judged
+            if self.folder.fruitless_lives(self.job, self.kept()) >= FRUITLESS:
+                tell(f"not requeued: {FRUITLESS} times in a row nothing was kept; give it more time (resources.hours)")
+                return
         for _ in range(ASKED):
             said = ask(["scontrol", "-o", "show", "job", self.job]) or ""
             state = found.group(1) if (found := re.search(r"\bJobState=(\w+)", said)) else None
             if state not in (None, "RUNNING"):
-                say(f"not requeued: Slurm says {state}")
+                tell(f"not requeued: Slurm says {state}")
                 return
             if state and ask(["scontrol", "requeue", self.job]) is not None:
-                say(f"requeued: {len(left)} runs to go on with")
+                tell(f"requeued: {left} runs to go on with")
                 return
             time.sleep(2.0)
-        say("not requeued: Slurm does not answer, or refuses; start the study again to go on")
+        tell("not requeued: Slurm does not answer, or refuses; start the study again to go on")
 
-    def _is_fruitless(self, run_id: str) -> bool:
-        folder = self.store.run(run_id)
-        last = [folder.attempt(number) for number in folder.attempts()[-FRUITLESS:]]
-        kept = [path for attempt in last for path in attempt.glob("checkpoints/*.pt")]
-        return len(last) == FRUITLESS and not kept and not folder.trained.exists()
+    def kept(self) -> str:
+        """Digest what stands of this task's work: what runs share, newest checkpoints, outcomes and scores."""
+        shared = sorted(str(path.relative_to(self.store.cache)) for path in self.store.cache.rglob("[!.]*"))
+        runs = []
+        for folder in map(self.store.run, self.runs):
+            checkpoints = (path.name for path in folder.path.glob("attempts/*/checkpoints/*.pt"))
+            scores = sorted(path.name for path in folder.scores.glob("[!.]*"))
+            runs.append([folder.trained.exists(), max(checkpoints, default=""), scores])
+        return digest([shared, runs])
 
 
 def seconds_given(job: str | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -166,9 +167,10 @@ def test_an_array_that_is_too_large_after_all_is_refused_with_the_remedy(reach, 
 
 
 def test_sbatch_missing(slurm, command, place, monkeypatch):
+    (place / "scontrol").symlink_to(shutil.which("scontrol"))
     monkeypatch.setenv("PATH", str(place))
     code, said = command()
-    assert code == 2 and "is not installed here" in said and "--executor local" in said
+    assert code == 2 and "sbatch is not installed here" in said and "--executor local" in said
     assert submissions(place) == []
 
 
@@ -340,7 +342,7 @@ def test_from_study_to_report_with_scoring_of_its_own(slurm, place):
     assert f"report: {place}/reports/tiny/index.html" in log.read_text()
 
 
-def test_refused_by_a_limit_keeps_what_was_accepted(slurm, command, place, monkeypatch):
+def test_a_report_job_that_is_refused_keeps_what_was_accepted(slurm, command, place, monkeypatch):
     """The report's job is no reason to fail."""
     real = sbatch.sbatch
 

@@ -181,10 +181,7 @@ def survival(ends: Sequence[tuple[float, bool]], level: float = 0.95) -> list[Al
     """
     if not any(failed for _, failed in ends):
         return []
-    data = stats.CensoredData(
-        uncensored=[kimg for kimg, failed in ends if failed], right=[kimg for kimg, failed in ends if not failed]
-    )
-    curve = stats.ecdf(data).sf
+    curve = stats.ecdf(_censored(ends)).sf
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The confidence interval is undefined")  # at shares of 0 and 1
         bounds = curve.confidence_interval(level, method="log-log")
@@ -196,6 +193,24 @@ def survival(ends: Sequence[tuple[float, bool]], level: float = 0.95) -> list[Al
             low, high = (low if math.isfinite(low) else 0.0, high if math.isfinite(high) else 1.0)
             steps.append(Alive(float(kimg), float(share), float(low), float(high)))
     return steps
+
+
+def compare_survival(left: Sequence[tuple[float, bool]], right: Sequence[tuple[float, bool]]) -> float | None:
+    """Two-sided p of two survival curves being one: the log-rank test (Mantel 1966).
+
+    left, right: as `survival` takes them.  None where a side is empty, no run failed, or nothing can differ.
+    """
+    if not left or not right or not any(failed for _, failed in (*left, *right)):
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = float(stats.logrank(_censored(left), _censored(right)).pvalue)
+    return p if math.isfinite(p) else None
+
+
+def _censored(ends: Sequence[tuple[float, bool]]) -> stats.CensoredData:
+    return stats.CensoredData(
+        uncensored=[kimg for kimg, failed in ends if failed], right=[kimg for kimg, failed in ends if not failed]
+    )
 
 
 class Correlation(NamedTuple):
@@ -220,6 +235,26 @@ def correlation(pairs: Sequence[tuple[float, float]], level: float = 0.95) -> Co
     return Correlation(
         float(found.statistic), float(bounds.low), float(bounds.high), float(found.pvalue), float(1 - found.pvalue)
     )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Two aims at once.
+
+
+def pareto(points: Sequence[tuple[float, float]], direction: str) -> list[int]:
+    """Places of the points that no other beats: none is as good in both cost and value and better in one.
+
+    points: of each (cost, value), finite; less cost is better.  direction: of the value, `lower` or `higher`.
+    Equal points stand or fall together.  Returned by rising cost.
+    """
+    sign = -1.0 if direction == "higher" else 1.0
+    badness = [(cost, sign * value) for cost, value in points]
+    front = [
+        place
+        for place, (cost, bad) in enumerate(badness)
+        if not any(c <= cost and b <= bad and (c, b) != (cost, bad) for c, b in badness)
+    ]
+    return sorted(front, key=lambda place: (badness[place][0], place))
 
 
 # ---------------------------------------------------------------------------------------------------------

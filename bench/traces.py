@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.design import Design, Run
@@ -27,6 +28,20 @@ def collect(design: Design, store: Store, measures: Collection[str] = tuple(MEAS
             at = (row["step"], row.get("nimg"), float(row["kimg"]))
             found.append((run.cell.name, run.seed, run.run_id, status, *at, name, value))
     return pd.DataFrame.from_records(found, columns=COLUMNS)
+
+
+def thinned(trace: pd.DataFrame, points: int = 60) -> pd.DataFrame:
+    """Return a trace with at most so many points a run and measure; one that has no more as it is.
+
+    A point is the mean over one of equal stretches of kimg, at its middle.
+    """
+    if trace.empty or trace.groupby(["run_id", "measure"]).size().max() <= points:
+        return trace
+    width = trace["kimg"].max() / points
+    stretch = np.clip(np.ceil(trace["kimg"] / width) - 1, 0, points - 1)  # a row is the mean up to its kimg
+    by = ["cell", "seed", "run_id", "status", "measure"]
+    means = trace.assign(kimg=(stretch + 0.5) * width).groupby([*by, "kimg"], sort=False)["value"].mean()
+    return means.reset_index()
 
 
 def _values(run: Run, folder: RunFolder, measures: Collection[str]) -> Iterator[tuple[Mapping[str, Any], str, float]]:

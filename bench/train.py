@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -70,6 +70,8 @@ class Outcome:
     weights: str = ""
     """SHA-256 of the final weights of G, D and G_ema."""
     cause: str | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """How many numbers the parameters of G and of D are."""
 
 
 def train(
@@ -149,7 +151,8 @@ def train(
     def outcome(status: str, cause: str | None = None) -> Outcome:
         weights = weights_digest(G, D, G_ema) if status == "done" else ""
         seconds = seconds_before + time.monotonic() - started
-        return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause)
+        sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in trained.items()}
+        return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause, sizes)
 
     while step < schedule.steps:
         # The stage: size, fade and batch; a new period of growth forgets the optimizers' moments.

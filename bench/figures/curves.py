@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +26,7 @@ def curves(
     real: float | None = None,
     floor: float | None = None,
     noise: tuple[float, float] | None = None,
+    runs: Mapping[str, int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one score over the images shown to D.
@@ -33,8 +34,9 @@ def curves(
     values: rows of the tidy table for one metric; read: cell, seed, kimg, value, status.
     scale: `log` draws a log axis (where all is positive).  real: the real set's own value; floor: real against
     real, below which nothing can be told apart.  noise: mean and sd of one snapshot over evaluation seeds, a band.
-    One thin line a seed; thick, the mean over the seeds that have a value there; the band spans their minimum and
-    maximum; × ends a run that diverged.  Of more than `CROWD` cells, only the means and the ×.
+    runs: cell → how many should have a value; at least those that have one anywhere.
+    One thin line a seed; thick, the mean over the seeds that have a value there, dashed where they are fewer; the band
+    spans their minimum and maximum; × ends a run that diverged.  Of more than `CROWD` cells, only the means and the ×.
     """
     with mpl.rc_context(STYLE):
         if ax is None:
@@ -45,7 +47,7 @@ def curves(
         for cell, look in looks.items():
             here = values[values["cell"] == cell]
             if len(here):
-                ends.append(_cell_curve(ax, here, look, len(looks)))
+                ends.append(_cell_curve(ax, here, look, len(looks), (runs or {}).get(cell, 0)))
         near = floor is not None and len(values) and floor > values["value"].min() / 3
         everything = [*values["value"], *(v for v in (real, floor if near else None) if v is not None)]
         if scale == "log" and everything and min(everything) > 0:
@@ -61,11 +63,11 @@ def curves(
             ax.set_ylabel(unit)
         _references(ax, real, floor if near else None, noise)
         if len(ends) <= 8:
-            _direct_labels(ax, ends)
+            direct_labels(ax, ends)
         return ax
 
 
-def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int) -> tuple[float, float, Look]:
+def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
     main, bold = look.colours[0], cells <= 8
     for _, line in here.groupby("seed"):
         line = line.sort_values("kimg")
@@ -73,38 +75,41 @@ def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int) -> tuple[f
             ax.plot(line["kimg"], line["value"], color=main, lw=0.6, alpha=0.4, zorder=2)
         if line["status"].iloc[-1] == "diverged":
             ax.plot(line["kimg"].iloc[-1], line["value"].iloc[-1], "x", color=main, ms=5, mew=1.2, zorder=5)
-    over = here.groupby("kimg")["value"].agg(["mean", "min", "max"])
+    over = here.groupby("kimg")["value"].agg(["mean", "min", "max", "count"])
     if cells <= CROWD:
         ax.fill_between(over.index, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
     striped: dict[str, Any] = {"linestyle": (0, (3, 3)), "gapcolor": look.colours[1]} if len(look.colours) > 1 else {}
-    ax.plot(
-        over.index,
-        over["mean"],
-        color=main,
-        lw=1.6 if bold else 0.9,
-        marker=look.marker,
-        ms=4 if bold else 2,
-        markerfacecolor=look.colours[-1],
-        markeredgecolor=PAPER,
-        markeredgewidth=0.5,
-        markevery=max(1, round(len(over) / 10)),
-        zorder=4,
-        label=look.label,
-        **striped,
-    )
+    shape: dict[str, Any] = {
+        "lw": 1.6 if bold else 0.9,
+        "marker": look.marker,
+        "ms": 4 if bold else 2,
+        "markerfacecolor": look.colours[-1],
+        "markeredgecolor": PAPER,
+        "markeredgewidth": 0.5,
+        "markevery": max(1, round(len(over) / 10)),
+        "zorder": 4,
+    }
+    fewer = over["count"] < max(runs, here["seed"].nunique())
+    ax.plot(over.index, over["mean"].mask(fewer), color=main, label=look.label, **shape, **striped)
+    if fewer.any():
+        beside = fewer | fewer.shift(1, fill_value=False) | fewer.shift(-1, fill_value=False)
+        for number, colour in enumerate(look.colours):
+            dash = (0, (4, 2)) if len(look.colours) == 1 else (5 * number, (3, 7))
+            ax.plot(over.index, over["mean"].where(beside), color=colour, ls=dash, **{**shape, "zorder": 3.5})
     return float(over.index[-1]), float(over["mean"].iloc[-1]), look
 
 
-def log_axis(ax: Axes, everything: Sequence[float]) -> None:
-    """Make the axis logarithmic, with ticks that people read, for positive values."""
-    ax.set_yscale("log")
+def log_axis(ax: Axes, everything: Sequence[float], which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, with ticks that people read, for positive values."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    ax.set(**{f"{which}scale": "log"})
     decades = np.log10(max(everything) / min(everything))
     if decades < 0.7:
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5))
     else:
-        ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:
@@ -131,7 +136,7 @@ def _note(ax: Axes, at: tuple[float, float], text: str, within: tuple[str, str])
     )
 
 
-def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, Look]]) -> None:
+def direct_labels(ax: Axes, ends: Sequence[tuple[float, float, Look]]) -> None:
     """Write each cell's name at the end of its line, moved apart where they would touch.
 
     A cell whose line stops early is left to the legend: its name would stand on the others' lines.

@@ -23,8 +23,8 @@ def part(given: Given) -> Part:
     by run id.  `traces` holds every point: measure → cell → seed → [[kimg, value], …]."""
     shown = [name for name, what in MEASURES.items() if what.probe != "log"]
     trace = traces.collect(given.design, given.store, ["critic_estimate", *shown])
-    made = Part({"traces": _points(trace)})
-    by_cell = {name: _measure(made, trace, name, given.looks) for name in trace["measure"].unique()}
+    made = Part({"traces": points(trace)})
+    by_cell = {name: measure_chart(made, trace, name, given.looks) for name in trace["measure"].unique()}
     made.shown["logged"] = [chart for name, chart in by_cell.items() if MEASURES[name].probe == "log"]
     made.shown["probed"] = [by_cell[name] for name in shown if name in by_cell]
     if made.shown["probed"]:
@@ -36,7 +36,8 @@ def part(given: Given) -> Part:
     return made
 
 
-def _measure(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
+def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
+    """Draw a measure of a trace (`traces.collect`) over training, a line a seed and a mean a cell."""
     what, here = MEASURES[name], trace[trace["measure"] == name]
     ax = figures.curves(here, looks, title=what.label, unit=what.unit, scale=what.scale)
     last = here.sort_values("kimg").groupby(["cell", "seed"]).tail(1).groupby("cell", sort=False)["value"].mean()
@@ -58,9 +59,10 @@ def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
     return found
 
 
-def _points(trace: pd.DataFrame) -> dict[str, Any]:
+def points(trace: pd.DataFrame) -> dict[str, Any]:
+    """Every point of a trace: measure → cell → seed → [[kimg, value], …]."""
     drawn: dict[str, Any] = {}
-    for (measure, cell, seed), points in trace.groupby(["measure", "cell", "seed"], sort=False):
-        line = points[["kimg", "value"]].to_numpy().tolist()
+    for (measure, cell, seed), taken in trace.groupby(["measure", "cell", "seed"], sort=False):
+        line = taken[["kimg", "value"]].to_numpy().tolist()
         drawn.setdefault(str(measure), {}).setdefault(str(cell), {})[str(seed)] = line
     return drawn

@@ -34,10 +34,12 @@ def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> C
         real=metric["real"]["value"] if metric["direction"] == "reference" else None,
         floor=metric["floor"]["value"] if metric["direction"] == "lower" else None,
         noise=(metric["noise"]["mean"], metric["noise"]["value"]) if metric["noise"]["evaluations"] else None,
+        runs={cell["name"]: cell["success"]["n"] for cell in given.content["cells"]},
     )
     caption = (
         f"{metric['label']} over thousands of real images shown to the discriminator, {metric['meaning']}. Thin: one "
-        "seed; thick: their mean; band: their minimum to maximum; a cross ends a run that diverged."
+        "seed; thick: their mean, dashed where fewer seeds have a value than the cell has runs; band: their minimum to "
+        "maximum; a cross ends a run that diverged."
     )
     return made.draw(
         cast(Figure, ax.figure),

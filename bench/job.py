@@ -20,7 +20,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench import data, datasets, evaluate, gallery, norms, oom, own_modules, provenance, sample, snapshot
+from bench import data, datasets, evaluate, gallery, memory, norms, oom, own_modules, provenance, sample, snapshot
 from bench.harmless import complain
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper, newest_checkpoints
@@ -131,6 +131,7 @@ class Work:
 
     def train(self) -> Outcome:
         """Train to the end, or to a stop; record the outcome."""
+        memory.forget_peak(self.device)
         part = self.training_part()
         plan = schedule(self.setting, len(part.images))
         checkpoint_s = 60.0 * self.orders.checkpoint_minutes
@@ -182,10 +183,12 @@ class Work:
             "seconds": round(outcome.seconds, 3),
             "images_per_second": round(outcome.nimg / max(outcome.seconds, 1e-9), 2),
             "weights": outcome.weights,
+            "parameters": dict(outcome.parameters),
             "snapshots": snapshots,
             "attempt": self.attempt,
             "finished": now(),
             "packed": self.orders.packed,
+            **memory.peaks(self.device),
             **provenance.stamps(self.made_by),
         }
 

@@ -7,10 +7,12 @@ Marker and dash say the same again, for those who do not see the colours.
 
 from __future__ import annotations
 
+from bench.figures.cost import Priced, cost
 from bench.figures.curves import curves
 from bench.figures.looks import Look, departures, looks, reference_levels, shared_levels, short_name
 from bench.figures.probing import probe
 from bench.figures.samples import sample_grid
+from bench.figures.stability import ENDS, MOST_ROWS, outcomes, survival
 from bench.figures.style import (
     CROWD,
     INK,
@@ -28,19 +30,24 @@ from bench.figures.style import (
 
 __all__ = [
     "CROWD",
+    "ENDS",
     "INK",
     "LEVELS",
     "LINE",
     "MARKERS",
+    "MOST_ROWS",
     "MUTED",
     "PAPER",
     "REFERENCE",
     "STYLE",
     "WIDTHS",
     "Look",
+    "Priced",
+    "cost",
     "curves",
     "departures",
     "looks",
+    "outcomes",
     "probe",
     "reference_levels",
     "sample_grid",
@@ -48,4 +55,5 @@ __all__ = [
     "shared_levels",
     "short_name",
     "spread",
+    "survival",
 ]

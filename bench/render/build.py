@@ -11,7 +11,7 @@ from typing import Any
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.readings import Readings
-from bench.render import findings, plan, probing, samples, scores
+from bench.render import cost, findings, plan, probing, samples, scores, stability
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.page import page
@@ -23,7 +23,15 @@ from bench.setting import digest
 from bench.store import Store, write_bytes
 from bench.summary import summarise
 
-PARTS: tuple[Callable[[Given], Part], ...] = (plan.part, findings.part, scores.part, probing.part, samples.part)
+PARTS: tuple[Callable[[Given], Part], ...] = (
+    plan.part,
+    findings.part,
+    scores.part,
+    stability.part,
+    cost.part,
+    probing.part,
+    samples.part,
+)
 
 
 def build(design: Design, store: Store, reports: Path) -> list[str]:

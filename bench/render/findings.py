@@ -131,9 +131,13 @@ def _survival(design: Design, runs: Sequence[Mapping[str, Any]]) -> dict[str, li
     """
     curves = {}
     for cell in design.cells:
-        ends = [_end(run) for run in runs if run["cell"] == cell.name and run["outcome"]]
-        curves[cell.name] = [step._asdict() for step in stats.survival(ends)]
+        curves[cell.name] = [step._asdict() for step in stats.survival(ends(runs, cell.name))]
     return curves
+
+
+def ends(runs: Sequence[Mapping[str, Any]], cell: str) -> list[tuple[float, bool]]:
+    """Return where each run of a cell that has an outcome ended, in kimg, and whether it failed there."""
+    return [_end(run) for run in runs if run["cell"] == cell and run["outcome"]]
 
 
 def _end(run: Mapping[str, Any]) -> tuple[float, bool]:

@@ -135,6 +135,18 @@ def test_out_of_memory_beside_others_is_tried_again_alone(stage):
     assert (first["oom"], first["again"], first["exit"]) == (True, True, 1)
 
 
+def test_out_of_memory_beside_others_is_remembered_by_the_next_life(stage):
+    """The job was requeued before the run had its turn alone: it does not go beside others once more."""
+    names = stage.runs(small="done", other="done", big="done")
+    big = stage.store.run("big")
+    big.end(big.claim(), 1, "out of memory", again=True, oom=True)
+    assert set(stage.pool(names).run(names).values()) == {0}
+    [(began, ended)] = stage.under_way("big")
+    for name in ("small", "other"):
+        [(first, last)] = stage.under_way(name)
+        assert last <= began or ended <= first
+
+
 def test_out_of_memory_alone_is_a_failure_like_others(stage):
     names = stage.runs(hog="oom")
     pool = stage.pool(names, places=2, retries=1)

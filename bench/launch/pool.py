@@ -120,7 +120,8 @@ class Pool:
 
     def run(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Work through the runs; return exit codes, 75 where a run can go on."""
-        self.waiting.extend(run_ids)
+        for run_id in run_ids:
+            (self.alone if self.packed and self._was_crowded_out(run_id) else self.waiting).append(run_id)
         with self.stop.installed() if self._own_stop else contextlib.nullcontext(), self.watch:
             try:
                 while self.waiting or self.alone or self.children or self.elsewhere:
@@ -141,6 +142,13 @@ class Pool:
         for run_id in (*self.left, *self.elsewhere):
             self.codes.setdefault(run_id, STOPPED)
         return self.codes
+
+    def _was_crowded_out(self, run_id: str) -> bool:
+        """Whether it ran out of memory beside others when its supervisor, or the job's last life, ended."""
+        folder = self.store.run(run_id)
+        newest = max(folder.attempts(), default=0)
+        ended = (newest and read_json(folder.attempt(newest) / "ended.json")) or {}
+        return bool(ended.get("oom") and ended.get("again"))
 
     # -- Starting -----------------------------------------------------------------------------------------
 

@@ -21,14 +21,14 @@ from pydantic import ValidationError
 from torch import nn
 
 from bench import data, datasets, evaluate, gallery, memory, norms, oom, own_modules, provenance, sample, snapshot
-from bench.harmless import complain
+from bench.harmless import complain, tell
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper, newest_checkpoints
 from bench.metrics import paired
 from bench.metrics.failure import MetricError
 from bench.orders import STAGES, Orders, Stage
 from bench.peers import Peers
-from bench.preparation import PARTS, larger, prepare, prepare_torch
+from bench.preparation import PARTS, DeviceError, larger, prepare, prepare_torch
 from bench.probes.watch import Probes
 from bench.protocol import METRICS, Evaluate, Request
 from bench.schedule import Schedule, schedule
@@ -65,7 +65,7 @@ def run(
     if attempt is None:
         attempt = folder.claim()
         if attempt is None:
-            print(f"run {folder.path.name}: another process is at it", flush=True)
+            tell(f"run {folder.path.name}: another process is at it")
             return STOPPED
     code, reason, starved = FAILED, "", False
     try:
@@ -77,7 +77,7 @@ def run(
             dataset = data.load(setting.data, orders.data_root, Store(folder.path.parent.parent).cache)
             work = Work(folder, setting, orders, attempt, stop, heartbeat, dataset, device, made_by)
             code, reason = work.do(stage)
-    except WriteError as error:  # the machine's fault: there may be room when it is tried again
+    except (WriteError, DeviceError) as error:  # the machine's fault: it may be tried again, or elsewhere
         reason = str(error)
         complain(error)
     except BAD_INPUTS as error:
@@ -149,7 +149,7 @@ class Work:
         if outcome.status != "stopped":
             kept = [label for label in plan.snapshots.values() if (self.folder.snapshots / f"{label}.pt").exists()]
             publish_json(self.folder.trained, self.record(outcome, kept))
-            print(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s", flush=True)
+            tell(f"{outcome.status}: {outcome.nimg / 1000:g} kimg in {outcome.seconds:.1f} s")
         return outcome
 
     def lost(self, reason: str) -> None:
@@ -206,7 +206,9 @@ class Work:
                 write_json(self.folder.scores / f"{record['id']}.json", {**head, **record})
                 if record["status"] == "failed":
                     failures.append(f"{record['metric']} at {label}: {record['reason']}")
-                    print(f"score {failures[-1]}", flush=True)
+                    tell(f"score {failures[-1]}")
+                if self.stop.reason is not None:
+                    return False
         if failures:
             self.notes.append(f"{len(failures)} scores failed, first {failures[0]}")
         self.hang(trained.get("snapshots", []))
@@ -218,7 +220,7 @@ class Work:
             cache = Store(self.folder.path.parent.parent).cache
             made = gallery.Gallery(self.setting, self.dataset, self.orders, cache)
             for line in gallery.hang(self.folder, max(snapshots), made, self.device):
-                print(f"no picture {line}", flush=True)
+                tell(f"no picture {line}")
 
     def scores_of(self, label: str, asked: Evaluate, missing: Sequence[Request]) -> Iterator[dict[str, Any]]:
         """Sample one snapshot and score it; a snapshot that cannot be sampled gives failed scores with the reason."""
@@ -279,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.job", description=__doc__)
     parser.add_argument("run", type=Path, nargs="+", help="a run's folder, results/runs/<run_id>")
-    parser.add_argument("--orders", type=Path, required=True, help="results/studies/<study>/orders.json")
+    parser.add_argument("--orders", type=Path, required=True, help="results/studies/<study>/orders/<digest>.json")
     parser.add_argument("--attempt", type=int, help="the attempt that the supervisor has claimed")
     parser.add_argument("--stage", choices=STAGES, default="all", help="only train it, or only score it")
     parser.add_argument("--gpu-share", type=float, default=1.0, metavar="X", help="its part of the GPU's memory")
@@ -294,10 +296,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         orders = Orders.read(given.orders)
         if given.prepare:
+            stop.at_once()  # what it writes is whole or not there
             started = time.monotonic()
             prepare(orders, [RunFolder(path).setting() for path in given.run], given.prepare, given.part)
-            print(f"prepared in {time.monotonic() - started:.1f} s", flush=True)
+            tell(f"prepared in {time.monotonic() - started:.1f} s")
             return OK
+    except (WriteError, DeviceError) as error:
+        complain(error)
+        return FAILED
     except (*BAD_INPUTS, ValidationError) as error:
         complain(error)
         return BAD_INPUT

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import overview
+from bench import live, overview
 from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.harmless import complain
 from bench.render import report
+from bench.tensorboard import Mirror
 from bench.terminal import Terminal
 
 
@@ -16,14 +18,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     add_study_arguments(parser, selection=False)
     parser.add_argument("--again", action="store_true", help="build it even when nothing has changed")
+    parser.add_argument(
+        "--watch", action="store_true", help="build it again as runs end, until all have; Ctrl-C ends it"
+    )
+    parser.add_argument(
+        "--every", type=_seconds, default=10.0, metavar="SECONDS", help="with --watch: between two looks; default 10"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="copy logs and scores for TensorBoard as well")
     given = parser.parse_args()
     design, store = open_design(given, whole=True)
     console = Terminal()
-    page = report.build(design, store, given.reports, again=given.again)
+    mirror = Mirror(complain) if given.tensorboard else None
+    if given.watch:
+        page = live.follow(design, store, given.reports, console, given.every, mirror)
+    else:
+        if mirror is not None:
+            mirror(design, store)
+        page = report.build(design, store, given.reports, again=given.again)
+    if mirror is not None:
+        mirror.close()
     console.print(f"report: {page}", soft_wrap=True)
     if judged := report.verdicts(page):
         console.print(overview.verdicts(judged))
     return OK
+
+
+def _seconds(said: str) -> float:
+    seconds = float(said)
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError("from 0.1 to 86400 seconds")
+    return seconds
 
 
 if __name__ == "__main__":

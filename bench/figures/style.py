@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,9 @@ def wrapped(text: str, letters: int) -> str:
 
 def settle(figure: Figure) -> Figure:
     """Lay a figure out once and for all: every format then has the same layout, and none waits for its own."""
-    figure.draw_without_rendering()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in another script
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 

@@ -34,8 +34,10 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
 )
 
 
-def build(design: Design, store: Store, reports: Path) -> list[str]:
+def build(design: Design, store: Store, reports: Path, reload_s: int | None = None) -> list[str]:
     """Write everything; return the names of what was written, relative to the report's folder.
+
+    reload_s: the page loads itself anew after so many seconds.
 
     Raises ProtocolError when unlike scores would stand in one table, StoreError when a file cannot be written.
     """
@@ -70,7 +72,7 @@ def build(design: Design, store: Store, reports: Path) -> list[str]:
         legends += [drawn.legend for drawn in made.drawn]
     files.update(paper(content, legends, design.study.path.stem, stamp))
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
-    files["index.html"] = page(content, shown, _downloads([*files])).encode()
+    files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
     return sorted(files)

@@ -23,11 +23,11 @@ def report_folder(design: Design, reports: Path) -> Path:
     return reports / design.study.name
 
 
-def up_to_date(design: Design, store: Store, reports: Path) -> bool:
+def up_to_date(design: Design, store: Store, reports: Path, reload_s: int | None = None) -> bool:
     """Say whether `report.build` would write the same again: nothing it reads has changed, all it wrote is there."""
     folder = report_folder(design, reports)
     built = read_json(folder / SIDECAR)
-    if built is None or built.get("inputs") != inputs(design, store):
+    if built is None or built.get("reload_s") != reload_s or built.get("inputs") != inputs(design, store):
         return False
     tables = [
         store.study(design.study.name) / name for name in ("runs.csv", "summary.csv", "effects.csv", "verdicts.csv")
@@ -36,14 +36,16 @@ def up_to_date(design: Design, store: Store, reports: Path) -> bool:
     return all(path.is_file() for path in [*tables, *written])
 
 
-def stamp(design: Design, reports: Path, digest_before: str, files: list[str]) -> None:
+def stamp(
+    design: Design, reports: Path, digest_before: str, files: list[str], reload_s: int | None = None
+) -> None:
     """Record what the report was built from (`inputs` as taken before anything was read) and remove what an
     earlier report had and this one has not."""
     folder = report_folder(design, reports)
     for name in (read_json(folder / SIDECAR) or {}).get("files", []):
         if name not in files:
             (folder / name).unlink(missing_ok=True)
-    write_json(folder / SIDECAR, {"inputs": digest_before, "files": sorted(files)})
+    write_json(folder / SIDECAR, {"inputs": digest_before, "reload_s": reload_s, "files": sorted(files)})
 
 
 def inputs(design: Design, store: Store) -> str:

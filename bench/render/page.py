@@ -25,11 +25,16 @@ _SHAPES = {
 """matplotlib's markers, drawn in a box of 16 units."""
 
 
-def page(content: Mapping[str, Any], shown: Mapping[str, Any], downloads: list[dict[str, Any]]) -> str:
+def page(
+    content: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    downloads: list[dict[str, Any]],
+    reload_s: int | None = None,
+) -> str:
     """Render the whole page.
 
     shown: charts and pictures by the name that the templates give them.  Whatever is no Markup (matplotlib's own
-    SVG is) is escaped.
+    SVG is) is escaped.  reload_s: the page loads itself anew after so many seconds; None: never.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.render", "templates"),
@@ -45,6 +50,7 @@ def page(content: Mapping[str, Any], shown: Mapping[str, Any], downloads: list[d
         **content,
         **shown,
         downloads=downloads,
+        reload_s=reload_s,
         crowd=CROWD,
         headline=[metric for metric in content["metrics"] if not metric["detail"]],
         details=[metric for metric in content["metrics"] if metric["detail"]],

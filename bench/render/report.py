@@ -13,20 +13,23 @@ from bench.render import freshness
 from bench.store import Store, read_json
 
 
-def build(design: Design, store: Store, reports: Path, *, again: bool = False) -> Path:
+def build(
+    design: Design, store: Store, reports: Path, *, again: bool = False, reload_s: int | None = None
+) -> Path:
     """Bring results/studies/<study>/{runs,summary}.csv and reports/<study>/ up to date; return the page's path.
 
-    again: build even when nothing has changed.  Raises table.ProtocolError when unlike scores would stand in one
+    again: build even when nothing has changed.  reload_s: the page loads itself anew after so many seconds, for a
+    report that is watched.  Raises table.ProtocolError when unlike scores would stand in one
     table, StoreError when a file cannot be written.
     """
     page = freshness.report_folder(design, reports) / "index.html"
-    if not again and freshness.up_to_date(design, store, reports):
+    if not again and freshness.up_to_date(design, store, reports, reload_s):
         return page
     before = freshness.inputs(design, store)
     from bench.render import build as whole  # pandas and matplotlib
 
-    written = whole.build(design, store, reports)
-    freshness.stamp(design, reports, before, written)
+    written = whole.build(design, store, reports, reload_s)
+    freshness.stamp(design, reports, before, written, reload_s)
     return page
 
 

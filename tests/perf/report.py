@@ -1,0 +1,130 @@
+"""The report of a study of many runs: seconds and memory to build it, and to build it again after one more run.
+
+python tests/perf/report.py [--cells 20] [--seeds 25] [--profile]
+
+Each run has four snapshots with three scores and a sheet of samples, a training log of 200 rows and 20 rows of
+probes; one in ten diverged.  `--profile` prints where the first build spends its time.
+"""
+
+import argparse
+import cProfile
+import json
+import pstats
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import miniature as mini
+import numpy as np
+
+from bench.store import Store
+
+LEVELS = {"g_norm": ["none", "bn", "in", "ln", "gn"], "d_weight": ["none", "spectral", "weight", "orthogonal"]}
+LOSSES = ["wasserstein", "hinge", "nonsaturating", "minimax", "leastsquares"]
+LOG_ROWS = 200
+
+
+def text(cells: int) -> str:
+    """The study: 4, 20 or 100 cells."""
+    levels = LEVELS if cells > 4 else {"g_norm": ["bn", "adain"], "d_weight": ["none", "spectral"]}
+    factors = "".join(f"  {name}: [{', '.join(found)}]\n" for name, found in levels.items())
+    if cells > 20:
+        factors += f"  loss: [{', '.join(LOSSES)}]\n"
+    reference = "reference: {{g_norm: bn, d_weight: none" + (", loss: wasserstein" if cells > 20 else "") + "}}\n"
+    said = mini.STUDY.replace("  g_norm: [bn, adain]\n  d_weight: [none, spectral]\n", factors)
+    said = said.replace("reference: {{g_norm: bn, d_weight: none}}\n", reference + "probes: true\n")
+    return said.replace("g_norm: adain", f"g_norm: {levels['g_norm'][-1]}")
+
+
+def speckled(run, step):
+    """A sheet that hardly compresses, as real samples do."""
+    draws = np.random.default_rng([run.seed, step, *run.run_id.encode()])
+    return draws.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+
+
+def write(design, store, run):
+    """One run as training and scoring leave it."""
+    place = [cell.name for cell in design.cells].index(run.cell.name)
+    lost = (place + run.seed) % 10 == 9
+    labels = mini.LABELS[:2] if lost else mini.LABELS
+    mini.write_run(
+        store, run, status="diverged" if lost else "done", cause="loss_D is nan" if lost else None, labels=labels
+    )
+    rows = [{"step": n, "nimg": n * 80, "kimg": n * 0.08, "loss_D": -1.0, "critic_estimate": 1.0 / n, "seconds": n / 10}
+            for n in range(1, LOG_ROWS + 1)]  # fmt: skip
+    (store.run(run.run_id).attempt(1) / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mini.write_probes(store, run, kimgs=np.linspace(0, 32, 20).tolist())
+    mini.write_samples(store, run, labels, paint=speckled)
+    for step, label in enumerate(labels, 1):
+        fd = float(np.exp(4 + place / 50 + np.random.default_rng([run.seed, place]).normal(0, 0.1))) + 10 * (4 - step)
+        mini.write_score(store, run, design, label, "fd", {"fd[random]": fd}, floor={"fd[random]": 5.0})
+        swd = {"swd": fd / 2, "swd_32": fd / 2 + 1, "swd_16": fd / 2 - 1}
+        mini.write_score(store, run, design, label, "swd", swd, floor={"swd": 4.0, "swd_32": 4.5, "swd_16": 3.5})
+        mini.write_score(store, run, design, label, "ms_ssim", {"ms_ssim_2s": fd / 400}, real={"ms_ssim_2s": 0.25})
+
+
+def build(folder, cells, seeds, profile):
+    """Build the report in this process: print seconds and peak memory."""
+    began = time.perf_counter()
+    from bench.render import report
+
+    design, store = mini.a_design(folder, seeds=seeds, text=text(cells)), Store(folder / "results")
+    profiler = cProfile.Profile()
+    if profile:
+        profiler.enable()
+    page = report.build(design, store, folder / "reports")
+    profiler.disable()
+    took, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    size = page.stat().st_size / 1e6
+    print(
+        f"{took:6.2f} s  {peak:5.2f} GB  {len(design.runs)} runs of {len(design.cells)} cells, page {size:.1f} MB",
+        flush=True,
+    )
+    if profile:
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(70)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--cells", type=int, choices=(4, 20, 100), default=20)
+    asked.add_argument("--seeds", type=int, default=25)
+    asked.add_argument("--profile", action="store_true")
+    asked.add_argument("--build", type=Path, metavar="FOLDER", help="only build what stands there (used within)")
+    asked.add_argument("--keep", type=Path, metavar="FOLDER", help="make the study there and leave it")
+    given = asked.parse_args()
+    if given.build:
+        return build(given.build, given.cells, given.seeds, given.profile)
+    with tempfile.TemporaryDirectory() as place:
+        folder = given.keep or Path(place)
+        folder.mkdir(exist_ok=True)
+        design, store = mini.a_design(folder, seeds=given.seeds, text=text(given.cells)), Store(folder / "results")
+        *rest, last = design.runs
+        for run in rest:
+            write(design, store, run)
+        mini.publish(store.study(design.study.name) / "reals.png", mini.png(speckled(last, 0)))
+        again = [
+            sys.executable,
+            __file__,
+            "--build",
+            str(folder),
+            "--cells",
+            str(given.cells),
+            "--seeds",
+            str(given.seeds),
+        ]
+        print("from nothing, one run not done:", flush=True)
+        subprocess.run([*again, *(["--profile"] if given.profile else [])], check=True)
+        write(design, store, last)
+        print("after one more run:", flush=True)
+        subprocess.run(again, check=True)
+        print("nothing has changed:", flush=True)
+        subprocess.run(again, check=True)
+
+
+if __name__ == "__main__":
+    main()

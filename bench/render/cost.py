@@ -216,4 +216,4 @@ def _chart(
     if said["packed"]:
         caption += " Runs shared their device, so the hours are no measurement of speed."
     title = f"{score['label']} by {said['unit']}"
-    return made.draw(cast(Figure, ax.figure), "cost", title, alt, caption=caption, metrics=[score["name"]])
+    return made.draw(cast(Figure, ax.figure), "score-by-hours", title, alt, caption=caption, metrics=[score["name"]])

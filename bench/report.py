@@ -25,7 +25,11 @@ def main() -> int:
         "--every", type=_seconds, default=10.0, metavar="SECONDS", help="with --watch: between two looks; default 10"
     )
     parser.add_argument("--tensorboard", action="store_true", help="copy logs and scores for TensorBoard as well")
-    given = parser.parse_args()
+    parser.add_argument("others", nargs="*", metavar="STUDY", help="further studies, with --compare")
+    parser.add_argument("--compare", action="store_true", help="set the reports of several studies side by side")
+    given = parser.parse_intermixed_args()
+    if given.compare or given.others:
+        return _compare(parser, given)
     design, store = open_design(given, whole=True)
     console = Terminal()
     mirror = Mirror(complain) if given.tensorboard else None
@@ -40,6 +44,24 @@ def main() -> int:
     console.print(f"report: {page}", soft_wrap=True)
     if judged := report.verdicts(page):
         console.print(overview.verdicts(judged))
+    return OK
+
+
+def _compare(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    """Bring the report of each study up to date, and set them side by side."""
+    asked = [given.study, *given.others]
+    if not given.compare:
+        parser.error(f"{len(asked)} studies are named: say --compare to set them side by side")
+    folders = []
+    for name in asked:
+        design, store = open_design(argparse.Namespace(**{**vars(given), "study": name}), whole=True)
+        folders.append(report.build(design, store, given.reports, again=given.again).parent)
+    if len({*folders}) < 2:
+        parser.error("--compare needs two studies or more")
+    from bench.render import compare  # pandas
+
+    page = compare.build([*dict.fromkeys(folders)], given.reports)
+    Terminal().print(f"comparison: {page}", soft_wrap=True)
     return OK
 
 

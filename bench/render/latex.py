@@ -17,6 +17,8 @@ from bench.render.save import Stamp
 
 LONGEST_NAME = 72
 """Letters of a name in a printed table; the CSV has all of it."""
+LONGEST_WORD = 24
+"""Letters in a row after which a line may break, where names may break at all."""
 LINES_A_FLOAT = 42
 COLUMN_PT, PAGE_PT = 234, 486
 """Widths of a column and of both, of the paper."""
@@ -72,6 +74,7 @@ _ESCAPES = {
     "†": r"\dag{}",
     "\u00a0": "~",
     "\u2009": r"\,",
+    "\u200b": r"\allowbreak{}",
     **{letter: f"$^{number}$" for number, letter in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     **{letter: f"$_{number}$" for number, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
     "⁻": "$^-$",
@@ -88,9 +91,11 @@ def escaped(text: object, *, breaks: bool = False) -> str:
     """Write any text so that pdflatex prints it (input utf8, font encoding T1).
 
     A letter that it has no glyph for stands as its code point: `[U+D55C]`; of a long row of them, the first.
-    breaks: let a line break after the signs that part a name.
+    breaks: let a line break after the signs that part a name, and within a very long word.
     """
     plain = unicodedata.normalize("NFC", harmless(text)).replace("\n", " ").replace("\t", " ")
+    if breaks:
+        plain = re.sub(rf"([A-Za-z0-9]{{{LONGEST_WORD}}})(?=[A-Za-z0-9])", "\\1\u200b", plain)
     written, unknown = [], list[str]()
     for before, letter, after in zip(" " + plain, plain, plain[1:] + " ", strict=False):
         if not _known(letter):
@@ -104,7 +109,7 @@ def escaped(text: object, *, breaks: bool = False) -> str:
         if letter == before and letter in "-,'":
             written.append("{}")  # no ligature
         written.append(_ESCAPES.get(letter, letter))
-        if breaks and letter in "=,_/.:|" and after != " ":
+        if breaks and letter in "=,_/.:|" and after != " " and not (letter in ",." and after.isdigit()):
             written.append(r"\allowbreak{}")
     return "".join(written)
 
@@ -115,9 +120,9 @@ def _known(letter: str) -> bool:
     return "À" <= letter <= "ſ" and letter not in _NOT_IN_T1
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = LONGEST_NAME) -> str:
     """Cut a name that no table has room for."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -139,6 +144,8 @@ class Table:
     """As `rows`, where anything is."""
     groups: Mapping[int, str] = field(default_factory=dict)
     """Row number → what stands above it; "" for a rule alone."""
+    longest: int = LONGEST_NAME
+    """Letters that are printed of a cell."""
 
 
 def to_latex(table: Table, stamp: Stamp) -> bytes:
@@ -179,7 +186,7 @@ def _float(table: Table, start: int, stop: int) -> str:
 
 def _widths(table: Table) -> list[float]:
     """About how wide each column is, in points."""
-    cells = [[len(short(row[place])) for row in table.rows] for place in range(len(table.columns))]
+    cells = [[len(short(row[place], table.longest)) for row in table.rows] for place in range(len(table.columns))]
     return [
         max([1, *column, *map(len, _lines(title))]) * LETTER_PT + GAP_PT
         for title, column in zip(table.columns, cells, strict=True)
@@ -213,11 +220,14 @@ def _formats(table: Table, widths: Sequence[float], places: Sequence[int]) -> st
 
 def _tabular(table: Table, start: int, stop: int, places: Sequence[int], formats: str) -> str:
     rows = table.rows[start:stop]
-    frame = pd.DataFrame([[short(row[place]) for place in places] for row in rows], columns=range(len(places)))
+    frame = pd.DataFrame(
+        [[short(row[place], table.longest) for place in places] for row in rows], columns=range(len(places))
+    )
     words = {column: place in table.words for column, place in enumerate(places)}
+    titles = [_header(table.columns[place]) for place in places]
     written = {column: functools.partial(escaped, breaks=breaks) for column, breaks in words.items()}
     styled = frame.style.hide(axis="index").format(cast(Any, written))
-    styled = styled.format_index(lambda column: _header(table.columns[places[column]]), axis="columns")
+    styled = styled.format_index(cast(Any, titles.__getitem__), axis="columns")
     if table.bold:
         bold = [[row[place] for place in places] for row in table.bold[start:stop]]
         marks = pd.DataFrame(bold).map(lambda is_bold: "textbf:--rwrap;" * is_bold)

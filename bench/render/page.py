@@ -36,7 +36,24 @@ def page(
     shown: charts and pictures by the name that the templates give them.  Whatever is no Markup (matplotlib's own
     SVG is) is escaped.  reload_s: the page loads itself anew after so many seconds; None: never.
     """
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template("index.html.j2")
+        .render(
+            **content,
+            **shown,
+            downloads=downloads,
+            reload_s=reload_s,
+            crowd=CROWD,
+            headline=[metric for metric in content["metrics"] if not metric["detail"]],
+            details=[metric for metric in content["metrics"] if metric["detail"]],
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Jinja with all that pages share; whatever is no Markup is escaped, and harmless."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("bench.render", "templates"),
         autoescape=True,
         finalize=_shown,
@@ -44,17 +61,9 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["swatch"] = swatch
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("index.html.j2").render(
-        **content,
-        **shown,
-        downloads=downloads,
-        reload_s=reload_s,
-        crowd=CROWD,
-        headline=[metric for metric in content["metrics"] if not metric["detail"]],
-        details=[metric for metric in content["metrics"] if metric["detail"]],
-    )
+    made.globals["swatch"] = swatch
+    made.filters["breakable"] = _breakable
+    return made
 
 
 def _shown(value: Any) -> Any:

@@ -128,7 +128,7 @@ def _figure(legend: Legend, content: Mapping[str, Any]) -> dict[str, Any]:
 def caption(legend: Legend, content: Mapping[str, Any]) -> str:
     """What stands below a figure: what it shows, of how many seeds, by which protocol."""
     said = [legend.caption.strip().rstrip(".")]
-    if legend.title.lower() not in said[0].lower():
+    if not said[0].lower().startswith(legend.title.lower().partition(" over ")[0]):
         said.insert(0, legend.title)
     said.append(replicates(content))
     if words := protocol_words(content, legend.metrics):

@@ -31,7 +31,7 @@ class Stamp(NamedTuple):
     def words(self) -> str:
         """The study, the digest, and the runs: their ids, or of many their number and digest."""
         runs = ", ".join(self.runs) if len(self.runs) <= MOST_RUNS else f"{len(self.runs)}, digest {digest(self.runs)}"
-        return f"study {self.study}; built from {self.built_from}; runs {runs}"
+        return f"study {self.study}; built from {self.built_from}" + f"; runs {runs}" * bool(self.runs)
 
 
 MOST_RUNS = 60

@@ -14,6 +14,8 @@ from bench.store import Store, read_json
 
 SHOWN_FACTORS = 3
 """Of more factors, cells stand by their short names."""
+SENTENCE = 400
+"""Letters of a claim, or of what it rests on, that are printed."""
 INTERVAL = "95 % t interval over seeds"
 _STATES = ("done", "diverged", "collapsed", "never_learned", "failed", "unfinished")
 
@@ -148,7 +150,7 @@ def _results(content: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], n
 
 def _bold_words(any_bold: bool) -> str:
     if not any_bold:
-        return "Nothing is bold: no cell can be told from another. "
+        return "Nothing is bold: no cell is known to be best. "
     return (
         "Bold: the best cell and all that cannot be told from it, by the 95 % t interval of the paired contrast over "
         "the seeds that both have (not adjusted for the number of cells). "
@@ -201,7 +203,7 @@ def _verdicts(content: Mapping[str, Any]) -> Table:
     measured = [one["metric"] for one in content["verdicts"] if one.get("metric") in content["protocols"]]
     caption += f"{protocol_words(content, [*dict.fromkeys(measured)])}." if measured else ""
     columns = ["", "claim", "measure", "verdict", "numbers", "p (Holm)"]
-    return Table("verdicts", caption.rstrip(), columns, rows, (0, 1, 2, 3, 4))
+    return Table("verdicts", caption.rstrip(), columns, rows, (0, 1, 2, 3, 4), longest=SENTENCE)
 
 
 def _effects(content: Mapping[str, Any]) -> Table:

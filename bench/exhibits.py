@@ -24,8 +24,8 @@ VERSION = 1
 """Of what the pictures and their numbers are: raise it when either changes, and they are made again."""
 SHOWN, K = 8, 5
 """Samples that are shown with their neighbours, and neighbours of each."""
-PATHS, STEPS = 4, 11
-"""Paths between two z, and images along each, both ends among them."""
+STEPS = 11
+"""Images along the path from each of these samples to the next, both ends among them."""
 PIXELS = "pixels"
 """The space that every image set has."""
 _CHUNK = "bench"

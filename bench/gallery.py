@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from bench import draws, evaluate, exhibits, snapshot
 from bench.batches import draw_z
 from bench.data import Dataset
-from bench.exhibits import PATHS, PIXELS, SHOWN, STEPS, K
+from bench.exhibits import PIXELS, SHOWN, STEPS, K
 from bench.latents import images_at, slerp
 from bench.metrics.arrays import Array, kept_on, on_host
 from bench.metrics.neighbours import nearest
@@ -31,7 +31,7 @@ from bench.metrics.suite import device as comparing
 from bench.models import set_chance
 from bench.orders import Orders
 from bench.reals import ReferenceSet
-from bench.sample import SHEET, SHEET_SEED
+from bench.sample import SHEET, SHEET_SEED, of_columns
 from bench.setting import Setting
 from bench.store import RunFolder, publish, write_bytes
 
@@ -138,9 +138,9 @@ class Gallery:
         return exhibits.encode(tiles.permute(0, 1, 3, 4, 2).numpy(), said)
 
     def interpolations(self, path: Path, device: torch.device | str) -> bytes | None:
-        """Follow G of a snapshot's file along arcs between the z of the sheet's samples 1 and 2, 3 and 4, …
+        """Follow a snapshot's G along the arc from the z of each of the sheet's first samples to the next one's.
 
-        Where G is told a class, each path has one.  None where z, and a class, do not say an image.
+        Where G is told a class, a path keeps that of its first end.  None where z, and a class, do not say an image.
         Raises SnapshotError, and FloatingPointError when G makes NaN.
         """
         setting = self.setting
@@ -149,13 +149,12 @@ class Gallery:
         G = snapshot.load(setting, path)["G"].to(device).train(setting.sample_stats == "batch")
         z = draw_z(setting, SHEET**2, SHEET_SEED, "sheet_z", 0)
         t = torch.linspace(0, 1, STEPS)
-        made, classes = [], []
-        for number in range(PATHS):
-            y = number % (setting.data.classes or 1) if setting.gives_labels else None
-            along = slerp(z[2 * number], z[2 * number + 1], t)
+        classes = of_columns(setting)[:SHOWN].tolist() if setting.gives_labels else [None] * SHOWN
+        made = []
+        for number, y in enumerate(classes):
+            along = slerp(z[number], z[(number + 1) % SHOWN], t)
             set_chance(G, SHEET_SEED, "interpolations", number)
             made.append(images_at(G, along, setting.data.size, batch=STEPS, device=device, y=y))
-            classes.append(y)
         tiles = torch.stack(made).permute(0, 1, 3, 4, 2).numpy()
         return exhibits.encode(tiles, {"seed": SHEET_SEED, "path": "slerp", "classes": classes})
 

@@ -155,10 +155,10 @@ def test_paths_follow_the_arc_between_samples_of_the_sheet(make_run):
     assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
     label = folder.state().trained["snapshots"][-1]
     tiles, said = exhibits.read(exhibits.interpolations_path(folder.samples, label))
-    assert tiles.shape == (exhibits.PATHS, exhibits.STEPS, 16, 16, 3) and said["classes"] == [None] * exhibits.PATHS
-    sheet = gallery.read_sheet(folder.samples / f"{label}.png", 1, 16).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
-    ends = tiles[:, [0, -1]].reshape(2 * exhibits.PATHS, 16, 16, 3).astype(int)
-    assert np.abs(ends - sheet[: 2 * exhibits.PATHS]).max() <= 1  # another batch size: the last bit of a float
+    assert tiles.shape == (8, exhibits.STEPS, 16, 16, 3) and said["classes"] == [None] * 8
+    sheet = gallery.read_sheet(folder.samples / f"{label}.png", 1, 16).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+    ends = torch.stack([sheet[:8], sheet[:8].roll(-1, 0)], dim=1).numpy().astype(int)
+    assert np.abs(tiles[:, [0, -1]] - ends).max() <= 1  # another batch size: the last bit of a float
     z = draw_z(folder.setting(), 64, sample.SHEET_SEED, "sheet_z", 0)
     lengths = slerp(z[0], z[1], torch.linspace(0, 1, exhibits.STEPS)).norm(dim=1)
     low, high = sorted((float(z[0].norm()), float(z[1].norm())))
@@ -177,3 +177,13 @@ def test_what_is_no_exhibit_is_none(tmp_path, monkeypatch):
     assert exhibits.read(place).said["a"] == 1
     monkeypatch.setattr(exhibits, "VERSION", exhibits.VERSION + 1)
     assert exhibits.read(place) is None
+
+
+def test_where_g_is_told_a_class_a_path_keeps_that_of_its_first_sample(make_run):
+    folder, orders = make_run(metrics=[], data__name="digits", data__classes=10, g_norm="cbn")
+    assert job.run(folder, Orders.read(orders), stop=Stop()) == 0
+    label = folder.state().trained["snapshots"][-1]
+    tiles, said = exhibits.read(exhibits.interpolations_path(folder.samples, label))
+    assert said["classes"] == list(range(8))
+    sheet = gallery.read_sheet(folder.samples / f"{label}.png", 1, 16).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+    assert np.abs(tiles[:, 0].astype(int) - sheet[:8].numpy()).max() <= 1

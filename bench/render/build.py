@@ -11,7 +11,7 @@ from typing import Any
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.readings import Readings
-from bench.render import cost, findings, plan, probing, samples, scores, stability
+from bench.render import cost, findings, plan, probing, qualitative, samples, scores, stability
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.page import page
@@ -31,6 +31,7 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
     cost.part,
     probing.part,
     samples.part,
+    qualitative.part,
 )
 
 

@@ -95,7 +95,7 @@ def _code() -> str:
     """Hash the code that makes reports."""
     root = Path(bench.__file__).parent
     names = ["table", "summary", "readings", "questions", "contrasts", "effects", "claims", "verdicts", "stats"]
-    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance", "power"]
+    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance", "exhibits", "power"]
     folders = [root / "figures", root / "render"]
     files = [root / f"{name}.py" for name in names]
     files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]

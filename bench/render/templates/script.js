@@ -34,4 +34,32 @@
       });
     });
   }
+  const pictures = document.querySelectorAll(".grid img, .strips img");
+  if (pictures.length) {
+    const box = document.createElement("dialog");
+    box.className = "lightbox";
+    box.setAttribute("aria-labelledby", "enlarged");
+    box.innerHTML = '<p><span id="enlarged"></span><button type="button">Close</button></p><img alt="">';
+    const [words, close, large] = [box.querySelector("span"), box.querySelector("button"), box.querySelector("img")];
+    document.body.append(box);
+    close.addEventListener("click", () => box.close());
+    box.addEventListener("click", (event) => event.target === box && box.close());
+    for (const picture of pictures) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "enlarge";
+      button.setAttribute("aria-label", `Enlarge: ${picture.alt}`);
+      picture.replaceWith(button);
+      button.append(picture);
+      button.addEventListener("click", () => {
+        const [width, height] = [picture.naturalWidth, picture.naturalHeight];
+        const scale = Math.min((innerWidth * 0.94 - 40) / width, (innerHeight * 0.94 - 110) / height);
+        large.src = picture.src;
+        large.alt = words.textContent = picture.alt;
+        large.width = width * (scale > 1 ? Math.floor(scale) : scale);
+        large.height = height * (scale > 1 ? Math.floor(scale) : scale);
+        box.showModal();
+      });
+    }
+  }
 })();

@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from bench import datasets, outcomes, protocol, table, traces
+from bench import datasets, outcomes, protocol, stats, table, traces
 from bench.design import Design, Run
 from bench.probes import MEASURES
 from bench.schedule import batches, nimg_after, schedule
 from bench.store import Store
 from bench.study_checks import OUTCOMES
+from bench.study_file import Moment
 
 NOT_COMPUTED = "not computed here"
 """The reason of a metric that this study, or its profile, does not ask for."""
@@ -93,6 +94,23 @@ class Readings:
         if key not in self._kept:
             self._kept[key] = self._read(measure, at)
         return self._kept[key]
+
+    def ranked_together(self, x: str, y: str) -> Reading:
+        """Spearman's rank correlation of two measures over the snapshots of each run that has four with both."""
+        kept = sorted(self._frame["kimg"].dropna().unique())
+        moments = [(self.of(x, Moment(kimg=kimg)), self.of(y, Moment(kimg=kimg))) for kimg in kept if kimg > 0]
+        last = self.of(x), self.of(y)
+        cells: dict[str, dict[int, float]] = {cell.name: {} for cell in self._design.cells}
+        for run in self._design.runs:
+            cell, seed = run.cell.name, run.seed
+            here = [(a.cells.get(cell, {}).get(seed), b.cells.get(cell, {}).get(seed)) for a, b in moments]
+            rho = stats.rank_correlation([(a, b) for a, b in here if a is not None and b is not None])
+            if rho is not None:
+                cells[cell][seed] = rho
+        reason = "" if any(cells.values()) else "no run has four snapshots with both, which differ"
+        label = f"{last[1].label} with {last[0].label}"
+        known = next((one.reason for one in last if one.reason == NOT_COMPUTED), reason)
+        return Reading(f"{x}, {y}", f"{last[0].name}, {last[1].name}", label, "metric", "raw", None, cells, None, known)
 
     def _read(self, measure: str, at: Any) -> Reading:
         if measure in OUTCOMES and at != "last":

@@ -237,6 +237,14 @@ def correlation(pairs: Sequence[tuple[float, float]], level: float = 0.95) -> Co
     )
 
 
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's rho; None for fewer than four pairs, or where one side does not vary."""
+    values = np.asarray(pairs, dtype=float).reshape(-1, 2)
+    if len(values) < 4 or (np.ptp(values, axis=0) == 0).any():
+        return None
+    return float(stats.spearmanr(values[:, 0], values[:, 1]).statistic)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Two aims at once.
 

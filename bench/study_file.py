@@ -142,11 +142,13 @@ class Threshold(_Claim):
 
 
 class Correlation(_Claim):
-    """Over runs, y goes with x."""
+    """y goes with x, over runs or over the snapshots of each run."""
 
     kind: Literal["correlation"]
     x: Words
     y: Words
+    over: Literal["runs", "snapshots"] = "runs"
+    """`runs`: at one moment, each run counts as one.  `snapshots`: ranks along each run, and the mean over seeds."""
     cells: Cells | None = None
     """Unset: all of them."""
     expect: Literal["positive", "negative"]

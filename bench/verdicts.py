@@ -148,7 +148,7 @@ def _weigh(claim: Claim, design: Design, readings: Readings) -> Evidence:
     return found._replace(more={**about, **found.more})
 
 
-def _bound(claim: Claim, reading: Reading) -> float:
+def scaled_margin(claim: Claim, reading: Reading) -> float:
     """The margin on the measure's scale; 0 where none is stated."""
     if claim.margin is None:
         return 0.0
@@ -160,7 +160,7 @@ def _difference(claim: Any, design: Design, readings: Readings, reading: Reading
     asked = compared(claim, design)
     if not asked.weights:
         return Evidence(reason=asked.reason)
-    sign, bound = SIGN[claim.expect], _bound(claim, reading)
+    sign, bound = SIGN[claim.expect], scaled_margin(claim, reading)
     if reading.kind == "outcome":
         return _rates(reading, asked, lambda tails: _one_sided(tails(sign * bound), sign))
     one = contrast(reading.cells, asked.weights)
@@ -189,7 +189,7 @@ def _equivalence(claim: Any, design: Design, readings: Readings, reading: Readin
         return Evidence(reason=asked.reason)
     if claim.margin is None:
         return Evidence(reason="an equivalence without a margin cannot be judged: say how far apart is still alike")
-    bound = _bound(claim, reading)
+    bound = scaled_margin(claim, reading)
     if reading.kind == "outcome":
         return _rates(reading, asked, lambda tails: _within(tails(-bound), tails(bound)))
     one = contrast(reading.cells, asked.weights)
@@ -203,7 +203,7 @@ def _interaction(claim: Any, design: Design, readings: Readings, reading: Readin
     asked = compared(claim, design)
     if not asked.weights:
         return Evidence(reason=asked.reason)
-    one, bound = contrast(reading.cells, asked.weights), _bound(claim, reading)
+    one, bound = contrast(reading.cells, asked.weights), scaled_margin(claim, reading)
     if claim.expect:
         sign = SIGN[claim.expect]
         p_for, p_against = _one_sided(tail(one, sign * bound), sign)
@@ -244,7 +244,7 @@ def _threshold(claim: Any, design: Design, readings: Readings, reading: Reading)
         return Evidence(reason=f"{claim.value:g} has no logarithm, and this measure is judged by its logarithm")
     value = math.log(claim.value) if reading.scale == "log" else claim.value
     one = contrast(reading.cells, {name: 1 / len(names) for name in names})
-    edge = value + sign * _bound(claim, reading)
+    edge = value + sign * scaled_margin(claim, reading)
     p_for, p_against = _one_sided(tail(one, edge), sign)
     distance = None if one.estimate is None else abs(one.estimate - edge)
     asked = Sides({name: 1 / len(names) for name in names})
@@ -265,8 +265,25 @@ def _share_of(claim: Any, reading: Reading, names: Sequence[str], sign: int) -> 
     return Evidence(p_for, p_against, k / n, *bounds, "share", n, "binomial", more=more)
 
 
+def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
+    """Spearman's rho over the snapshots of each run; its mean over the cells, one value a seed."""
+    reading = readings.ranked_together(claim.x, claim.y)
+    about = {"measure": reading.measure, "metric": reading.name, "label": reading.label}
+    names = members(claim.cells, design) if claim.cells else [cell.name for cell in design.cells]
+    if reading.reason or not names:
+        return Evidence(reason=reading.reason or "no such cell was run", more=about)
+    sign, asked = SIGN[claim.expect], Sides({name: 1 / len(names) for name in names})
+    one = contrast(reading.cells, asked.weights)
+    edge = sign * (claim.margin or 0.0)
+    distance = None if one.estimate is None else abs(one.estimate - edge)
+    found = _of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), distance)
+    return found._replace(scale="correlation", more={**found.more, **about})
+
+
 def _correlation(claim: Any, design: Design, readings: Readings) -> Evidence:
     """Pearson's r over runs on the measures' scales, with Fisher's interval; each run counts as one."""
+    if claim.over == "snapshots":
+        return _along(claim, design, readings)
     x, y = readings.of(claim.x, claim.at), readings.of(claim.y, claim.at)
     about = {"measure": f"{claim.x}, {claim.y}", "metric": f"{x.name}, {y.name}", "label": f"{y.label} with {x.label}"}
     reason = x.reason or y.reason

@@ -4,15 +4,16 @@ import dataclasses
 import math
 
 import miniature as mini
+import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 from test_effects import FD, LOGS, ROWS, T2, studied
 
 from bench import stats, table, verdicts
 from bench.claims import compared, members
-from bench.readings import Readings
+from bench.readings import Reading, Readings
 from bench.store import Store
-from bench.study_file import Difference, Moment
+from bench.study_file import Correlation, Difference, Moment
 
 HEAD = FD[: FD.index("claims:")]
 TAIL = FD[FD.index("profiles:") :]
@@ -156,6 +157,37 @@ def test_correlation_over_runs(tmp_path):
     )
     assert up["verdict"] == "not estimable"  # the miniature's losses are all alike
     assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 12
+
+
+def test_correlation_along_the_snapshots_of_each_run(tmp_path, monkeypatch):
+    """By hand: ranks 1 2 3 4 against 1 2 4 3 are 1 - 6·2/(4·15) = 0.8, against 4 3 2 1 they are -1; three seeds."""
+    orders = {0: (1, 2, 3, 4), 1: (1, 2, 4, 3), 2: (1, 2, 4, 3)}
+
+    def of(self, measure, at="last"):
+        place = round(at.kimg) - 1 if at != "last" else 3
+        drawn = {seed: float((range(1, 5) if measure == "loss_D" else orders[seed])[place]) for seed in orders}
+        return Reading(measure, measure, measure, "metric", "raw", "lower", dict.fromkeys(LOGS, drawn))
+
+    monkeypatch.setattr(Readings, "of", of)
+    claim = Correlation(says="x", kind="correlation", x="loss_D", y="fd", over="snapshots", expect="positive")
+    design, _, _, readings = studied(tmp_path, LOGS)
+    readings._frame = pd.DataFrame({"kimg": [1.0, 2.0, 3.0, 4.0, 4.0]})
+    found = readings.ranked_together("loss_D", "fd")
+    assert found.cells == dict.fromkeys(LOGS, pytest.approx({0: 1.0, 1: 0.8, 2: 0.8}))
+    design = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=(claim,)))
+    [one] = verdicts.judge(design, readings)
+    sd = math.sqrt(((1 - 2.6 / 3) ** 2 + 2 * (0.8 - 2.6 / 3) ** 2) / 2)
+    half = T2 * sd / math.sqrt(3)
+    assert (one["estimate"], one["low"], one["high"]) == pytest.approx((2.6 / 3, 2.6 / 3 - half, 2.6 / 3 + half))
+    assert one["verdict"] == "supported" and one["n"] == 3 and one["scale"] == "correlation"
+
+
+def test_three_snapshots_rank_nothing():
+    assert stats.rank_correlation([(1, 1), (2, 2), (3, 3)]) is None
+    assert stats.rank_correlation([(1, 1), (2, 1), (3, 1), (4, 1)]) is None
+    # ranks 1 2 3 4 5 against 2 1 5 3.5 3.5: Pearson's of them is 5.5/√(10 · 9.5), by hand
+    pairs = [(1.0, 2.0), (2.0, 1.0), (3.0, 5.0), (4.0, 3.0), (5.0, 3.0)]
+    assert stats.rank_correlation(pairs) == pytest.approx(5.5 / math.sqrt(95))
 
 
 def test_correlation_is_scipys():

@@ -36,9 +36,7 @@ def up_to_date(design: Design, store: Store, reports: Path, reload_s: int | None
     return all(path.is_file() for path in [*tables, *written])
 
 
-def stamp(
-    design: Design, reports: Path, digest_before: str, files: list[str], reload_s: int | None = None
-) -> None:
+def stamp(design: Design, reports: Path, digest_before: str, files: list[str], reload_s: int | None = None) -> None:
     """Record what the report was built from (`inputs` as taken before anything was read) and remove what an
     earlier report had and this one has not."""
     folder = report_folder(design, reports)

@@ -13,9 +13,7 @@ from bench.render import freshness
 from bench.store import Store, read_json
 
 
-def build(
-    design: Design, store: Store, reports: Path, *, again: bool = False, reload_s: int | None = None
-) -> Path:
+def build(design: Design, store: Store, reports: Path, *, again: bool = False, reload_s: int | None = None) -> Path:
     """Bring results/studies/<study>/{runs,summary}.csv and reports/<study>/ up to date; return the page's path.
 
     again: build even when nothing has changed.  reload_s: the page loads itself anew after so many seconds, for a

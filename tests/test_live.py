@@ -5,6 +5,7 @@ import sys
 
 import miniature as mini
 import pytest
+from markup import check
 
 from bench import datasets, live
 from bench import report as command
@@ -47,9 +48,11 @@ def test_it_is_built_as_runs_end_and_no_more_often(tmp_path, monkeypatch, capsys
     design, store = mini.a_design(tmp_path, seeds=1, text=ONE_SCORE), Store(tmp_path / "results")
     first, *others = design.runs
     page = tmp_path / "reports" / "miniature" / "index.html"
-    seen = []
+    seen, printed = [], []
 
     def look(then=lambda: None):
+        check(page)
+        printed.extend(page.parent.glob("figures/*"))
         seen.append((page.stat().st_mtime_ns, page.read_text(), json.loads((page.parent / "report.json").read_text())))
         then()
 
@@ -91,6 +94,7 @@ def test_it_is_built_as_runs_end_and_no_more_often(tmp_path, monkeypatch, capsys
     ]
     assert all(REFRESH + ' content="30">' in text and "1 of 4 runs done" in text for _, text, _ in seen[1:3])
     assert REFRESH in seen[3][1] and REFRESH not in page.read_text()
+    assert not printed and list(page.parent.glob("figures/*.pdf"))
     # What stands in the end is what one build makes of it.
     once = report.build(design, store, tmp_path / "once")
     assert page.read_bytes() == once.read_bytes()

@@ -38,7 +38,7 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
 def build(design: Design, store: Store, reports: Path, reload_s: int | None = None) -> list[str]:
     """Write everything; return the names of what was written, relative to the report's folder.
 
-    reload_s: the page loads itself anew after so many seconds.
+    reload_s: the page loads itself anew after so many seconds; what is only for print is left for the last build.
 
     Raises ProtocolError when unlike scores would stand in one table, StoreError when a file cannot be written.
     """
@@ -69,9 +69,12 @@ def build(design: Design, store: Store, reports: Path, reload_s: int | None = No
         made = make(given)
         content.update(made.content)
         shown.update(made.shown)
-        files.update({**made.files, **made.printed(stamp)})
-        legends += [drawn.legend for drawn in made.drawn]
-    files.update(paper(content, legends, design.study.path.stem, stamp))
+        files.update(made.files)
+        if reload_s is None:
+            files.update(made.printed(stamp))
+            legends += [drawn.legend for drawn in made.drawn]
+    if reload_s is None:
+        files.update(paper(content, legends, design.study.path.stem, stamp))
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
     files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
     for name, written in files.items():

@@ -204,3 +204,74 @@ def test_it_prints(open_page):
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [NARROW, MIDDLE, WIDE])
+def test_axe_finds_nothing_serious(open_page, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(width, scheme)
+    found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [
+        (one["id"], one["help"], [node["target"] for node in one["nodes"]][:5])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_ids_links_and_images(open_page, built, javascript):
+    page = open_page(javascript=javascript)
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    links = page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))")
+    assert len(links) > 20
+    for target in links:
+        assert target[1:] in ids if target.startswith("#") else (built[0].parent / target).is_file(), target
+    named = page.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby], [aria-describedby], [aria-controls], label[for]')].flatMap("
+        "e => ['aria-labelledby', 'aria-describedby', 'aria-controls', 'for'].flatMap("
+        "n => (e.getAttribute(n) ?? '').split(/\\s+/).filter(Boolean)))"
+    )
+    assert set(named) <= set(ids)
+    broken = "[...document.images].filter(i => i.getAttribute('src') && !(i.complete && i.naturalWidth)).length"
+    assert page.evaluate(broken) == 0
+
+
+def test_effects_show_report_json(open_page, built):
+    shown = " ".join(open_page().locator("#effects").text_content().split())
+    rows = [row for one in built[1]["effects"] for group in one["groups"] for row in group["rows"]]
+    assert len(rows) > 4
+    for row in rows:
+        assert row["text"] in shown and row["interval"] in shown
+
+
+def test_a_picture_is_enlarged_and_put_away_by_keyboard(open_page):
+    page = open_page()
+    page.locator("button.enlarge:visible").first.focus()
+    words = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog[open]")
+    assert dialog.count() == 1 and words.removeprefix("Enlarge: ") in dialog.text_content()
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == words
+
+
+def test_the_tab_key_leads_through_the_whole_page_and_out(open_page):
+    page = open_page()
+    here = "(e => e === document.body ? '' : `${e.tagName} ${e.id || e.textContent.trim().slice(0, 30)}`)"
+    visited = []
+    for _ in range(2000):
+        page.keyboard.press("Tab")
+        where = page.evaluate(f"{here}(document.activeElement)")
+        if not where:
+            break
+        visited.append(where)
+        outlined = "(e => getComputedStyle(e).outlineStyle !== 'none' || getComputedStyle(e).boxShadow !== 'none')"
+        assert page.evaluate(f"{outlined}(document.activeElement)"), where
+    else:
+        pytest.fail(f"no way out: {visited[-5:]}")
+    assert visited[0].startswith("A Skip to the results") and "SELECT seed" in visited
+    assert any(one.startswith("BUTTON status") for one in visited)  # a heading that sorts the runs

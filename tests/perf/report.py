@@ -11,7 +11,7 @@ import cProfile
 import json
 import pstats
 import resource
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
@@ -68,62 +68,62 @@ def write(design, store, run):
         mini.write_score(store, run, design, label, "ms_ssim", {"ms_ssim_2s": fd / 400}, real={"ms_ssim_2s": 0.25})
 
 
-def build(folder, cells, seeds, profile):
-    """Build the report in this process: print seconds and peak memory."""
-    began = time.perf_counter()
-    from bench.render import report
+class Clock:
+    """Prints what a build took: seconds on the wall, seconds of the processor, and the most memory so far."""
 
-    design, store = mini.a_design(folder, seeds=seeds, text=text(cells)), Store(folder / "results")
-    profiler = cProfile.Profile()
-    if profile:
-        profiler.enable()
-    page = report.build(design, store, folder / "reports")
-    profiler.disable()
-    took, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    size = page.stat().st_size / 1e6
-    print(
-        f"{took:6.2f} s  {peak:5.2f} GB  {len(design.runs)} runs of {len(design.cells)} cells, page {size:.1f} MB",
-        flush=True,
-    )
-    if profile:
-        pstats.Stats(profiler).sort_stats("cumulative").print_stats(70)
+    def __init__(self):
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def said(self, what):
+        """Print, and begin anew."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{wall:7.2f} s  {cpu:6.2f} s of the processor  {peak:5.2f} GB  {what}", flush=True)
+        self.__init__()
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--cells", type=int, choices=(4, 20, 100), default=20)
     asked.add_argument("--seeds", type=int, default=25)
-    asked.add_argument("--profile", action="store_true")
-    asked.add_argument("--build", type=Path, metavar="FOLDER", help="only build what stands there (used within)")
-    asked.add_argument("--keep", type=Path, metavar="FOLDER", help="make the study there and leave it")
+    asked.add_argument("--profile", action="store_true", help="say where the whole build spends its time")
+    asked.add_argument("--keep", type=Path, metavar="FOLDER", help="make the runs there, or take those that are there")
     given = asked.parse_args()
-    if given.build:
-        return build(given.build, given.cells, given.seeds, given.profile)
     with tempfile.TemporaryDirectory() as place:
-        folder = given.keep or Path(place)
-        folder.mkdir(exist_ok=True)
-        design, store = mini.a_design(folder, seeds=given.seeds, text=text(given.cells)), Store(folder / "results")
-        *rest, last = design.runs
-        for run in rest:
+        measure(given.keep or Path(place), given)
+
+
+def measure(folder, given) -> None:
+    """Build the report of all runs but one as `--watch` does, then with the last one, then whole."""
+    folder.mkdir(exist_ok=True)
+    design, store = mini.a_design(folder, seeds=given.seeds, text=text(given.cells)), Store(folder / "results")
+    *rest, last = design.runs
+    for run in rest:
+        if not store.run(run.run_id).trained.exists():
             write(design, store, run)
-        mini.publish(store.study(design.study.name) / "reals.png", mini.png(speckled(last, 0)))
-        again = [
-            sys.executable,
-            __file__,
-            "--build",
-            str(folder),
-            "--cells",
-            str(given.cells),
-            "--seeds",
-            str(given.seeds),
-        ]
-        print("from nothing, one run not done:", flush=True)
-        subprocess.run([*again, *(["--profile"] if given.profile else [])], check=True)
+    shutil.rmtree(store.run(last.run_id).path, ignore_errors=True)
+    mini.publish(store.study(design.study.name) / "reals.png", mini.png(speckled(last, 0)))
+    print(f"{len(design.runs)} runs of {len(design.cells)} cells", flush=True)
+    clock = Clock()
+    from bench.render import report
+
+    with tempfile.TemporaryDirectory() as reports:
+        report.build(design, store, Path(reports), reload_s=30)
+        clock.said("watched: all runs but one, imports and all")
         write(design, store, last)
-        print("after one more run:", flush=True)
-        subprocess.run(again, check=True)
-        print("nothing has changed:", flush=True)
-        subprocess.run(again, check=True)
+        clock = Clock()
+        report.build(design, store, Path(reports), reload_s=30)
+        clock.said("watched: after one more run")
+        report.build(design, store, Path(reports), reload_s=30)
+        clock.said("watched: nothing has changed")
+        profiler = cProfile.Profile()
+        if given.profile:
+            profiler.enable()
+        page = report.build(design, store, Path(reports))
+        profiler.disable()
+        clock.said(f"whole, with all that is for print; the page has {page.stat().st_size / 1e6:.1f} MB")
+        if given.profile:
+            pstats.Stats(profiler).sort_stats("cumulative").print_stats(70)
 
 
 if __name__ == "__main__":

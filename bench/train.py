@@ -214,10 +214,10 @@ def average(G_ema: nn.Module, G: nn.Module, decay: float, buffers: str) -> None:
     """Move G_ema towards G: parameters by `decay`; running statistics copied, or averaged the same way."""
     kept_weights: list[Tensor] = list(G_ema.parameters())
     torch._foreach_lerp_(kept_weights, list[Tensor](G.parameters()), 1.0 - decay)
-    for kept, current in zip(G_ema.buffers(), G.buffers(), strict=True):
-        if buffers == "average" and kept.is_floating_point():
+    for (name, kept), current in zip(G_ema.named_buffers(), G.buffers(), strict=True):
+        if buffers == "average" and name.endswith(("running_mean", "running_var")):
             kept.lerp_(current, 1.0 - decay)
-        else:
+        else:  # a stage, or a vector of unit length, has no average
             kept.copy_(current)
 
 

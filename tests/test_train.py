@@ -1,5 +1,6 @@
 """The loop: same seed same weights, stop and resume equals no stop, bit for bit."""
 
+import copy
 import itertools
 import math
 
@@ -9,6 +10,7 @@ import torch
 from bench import draws
 from bench.batches import draw_z
 from bench.data import Part
+from bench.models import build
 from bench.objectives import Phase
 from bench.schedule import schedule
 from bench.train import Sums, average, train, weights_digest
@@ -219,3 +221,22 @@ def test_z_distributions(tiny):
     assert -1 <= float(uniform.min()) < -0.99
     assert 0.99 < float(uniform.max()) < 1
     assert abs(float(uniform.std()) - 1 / math.sqrt(3)) < 0.01
+
+
+def test_only_running_statistics_are_averaged(tiny):
+    """A vector of spectral norm's stays of unit length, and a stage of growth whole, whatever is averaged."""
+    G, _ = build(tiny(g_norm="bn", g_weight="spectral"))
+    kept = copy.deepcopy(G)
+    with torch.no_grad():
+        for number, value in enumerate(G.state_dict().values()):
+            if value.is_floating_point():
+                value.copy_(torch.rand(value.shape, generator=torch.Generator().manual_seed(number)))
+    before = {name: value.clone() for name, value in kept.named_buffers()}
+    average(kept, G, 0.75, "average")
+    seen = set()
+    for (name, value), current in zip(kept.named_buffers(), G.buffers(), strict=True):
+        kind = name.rpartition(".")[2]
+        seen.add(kind)
+        expected = 0.75 * before[name] + 0.25 * current if kind.startswith("running") else current
+        torch.testing.assert_close(value, expected)
+    assert {"u", "running_mean", "running_var", "num_batches_tracked"} <= seen

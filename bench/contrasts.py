@@ -102,6 +102,17 @@ def tail(found: Contrast, bound: float) -> tuple[float, float]:
     return float(special.stdtr(found.df, t)), float(special.stdtr(found.df, -t))
 
 
+def noise_gain(cells: Cells, weights: Weights) -> float | None:
+    """How much of one value's own error an effect has: √(Σ w² / n) over its cells, where errors are independent.
+
+    None where a cell has no value.
+    """
+    counts = {cell: len(cells.get(cell, {})) for cell in weights}
+    if not counts or not all(counts.values()):
+        return None
+    return math.sqrt(math.fsum(weights[cell] ** 2 / n for cell, n in counts.items()))
+
+
 def seed_correlation(cells: Cells, weights: Weights) -> float | None:
     """How the two sides of a contrast go together over the seeds that all its cells have; None below three seeds.
 

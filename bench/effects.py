@@ -6,6 +6,7 @@ its own error; a model that pools the errors of all cells stands beside it as a 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 from statsmodels.regression.linear_model import OLS
 
 from bench import stats
-from bench.contrasts import Contrast, contrast, seed_correlation, sign_flip_p, smallest_p
+from bench.contrasts import Contrast, contrast, noise_gain, seed_correlation, sign_flip_p, smallest_p
 from bench.design import Design
 from bench.questions import Question, questions
 from bench.readings import Reading, Readings
@@ -38,6 +39,8 @@ COLUMNS = (
     "p",
     "q",
     "tests",
+    "by_seed",
+    "noise_gain",
     "rho",
     "sign_flip_p",
     "smallest_sign_flip_p",
@@ -55,6 +58,7 @@ COLUMNS = (
 )
 """Columns of effects.csv; docs/statistics.md says what each holds."""
 Bounds = tuple[float | None, float | None, float | None]
+CONFOUNDED_STEP = "the order of the rows is confounded with what they add"
 WORDS = {"log": "ratio", "raw": "difference"}
 
 
@@ -113,6 +117,8 @@ def _of_measure(
                 "p": one.p,
                 "q": adjusted,
                 "tests": tests,
+                "by_seed": json.dumps({str(seed): shown(value) for seed, value in one.by_seed.items()}),
+                "noise_gain": noise_gain(reading.cells, question.weights),
                 "rho": seed_correlation(reading.cells, question.weights),
                 **_randomised(one),
                 "unpaired_low": shown(unpaired.low),
@@ -188,7 +194,7 @@ def _notes(
         if depends:
             said.append(f"depends on another factor ({', '.join(depends)}): read the simple effects first")
     if question.kind == "step":
-        said.append("the order of the rows is confounded with what they add")
+        said.append(CONFOUNDED_STEP)
     return said
 
 
@@ -253,10 +259,8 @@ def pooled_contrasts(cells: Mapping[str, Mapping[int, float]], wanted: Sequence[
         model[number, names.index(cell)] = 1
         if seed != seeds[0]:
             model[number, len(names) + seeds.index(seed) - 1] = 1
-    if np.linalg.matrix_rank(model) < model.shape[1]:
-        return nothing
     fit = OLS(np.array([value for _, _, value in rows]), model).fit()
-    if fit.ssr <= 1e-24:
+    if np.linalg.matrix_rank(model) < model.shape[1] or fit.ssr <= 1e-24:
         return nothing
     asked = np.zeros((len(wanted), model.shape[1]))
     for number, weights in enumerate(wanted):

@@ -1,12 +1,13 @@
 """What a design asks by itself: its main effects, interactions, simple effects and steps, as weights of cells.
 
-A question is a contrast (`bench.contrasts`): the cells that it compares, each with its weight.
+A question is a contrast (`bench.contrasts`): the cells that it compares, each with its weight.  A crossing is what an
+interaction is read from: the means at each pair of two factors' levels.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,10 @@ class Question(NamedTuple):
     """Of a fraction: the effects that this one cannot be told from; `−` before one that counts the other way."""
     over: tuple[int, int] = (1, 1)
     """In how many settings of the other factors all compared cells stand, of how many that the design has."""
+    levels: tuple[str, ...] = ()
+    """To which `factors` change, where it asks of factors."""
+    given: tuple[str, str] | None = None
+    """Of a simple effect: the factor that stays, and its level."""
 
 
 def questions(design: Design, known: Collection[str] | None = None) -> list[Question]:
@@ -78,7 +83,8 @@ def _of_factors(design: Design, cells: list[Cell]) -> Iterator[Question]:
         corners = 2 ** len(changes)
         if met:
             over = (len(met) // corners, len(wanted) // corners)
-            yield Question(kind, name, against, tuple(changes), met, (), over)
+            to = tuple(left for left, _ in changes.values())
+            yield Question(kind, name, against, tuple(changes), met, (), over, to, given)
 
     for factor, level, base in pairs:
         yield from asked("main", f"{factor}: {level}", base, {factor: (level, base)})
@@ -108,6 +114,70 @@ def _steps(design: Design, cells: list[Cell]) -> Iterator[Question]:
     for before, row in itertools.pairwise(names):
         if before in here and row in here:
             yield Question("step", row, before, ("row",), {row: 1.0, before: -1.0})
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Two factors at a time.
+
+
+class Crossing(NamedTuple):
+    """The cells to average at each pair of levels of two factors."""
+
+    factors: tuple[str, str]
+    levels: tuple[tuple[str, ...], tuple[str, ...]]
+    """Of each factor, the reference's first."""
+    weights: dict[tuple[str, str], dict[str, float]]
+    """Pair of levels → cell → weight, which add up to 1; a pair without values is left out."""
+    over: tuple[int, int]
+    """Over how many settings of the other factors, of how many that the design has."""
+
+
+def crossings(design: Design, known: Collection[str] | None = None) -> list[Crossing]:
+    """List the pairs of factors whose interaction a design shows, as means of cells with values (`known`; unset: all).
+
+    All pairs of levels are averaged over the same settings of the other factors, alike, so that the difference of
+    differences of these means is the interaction's contrast.  A pair of factors is there when the reference's levels
+    and some other pair of levels make four corners.  A fraction averages over all its cells, and has none with cells
+    lost; a ladder has none.
+    """
+    cells = [cell for cell in design.cells if known is None or cell.name in known]
+    fraction = isinstance(design.study.design, FractionDesign)
+    if design.study.rows or not cells or (fraction and len(cells) < len(design.cells)):
+        return []
+    factors = changing(design)
+    found = []
+    for one, other in itertools.combinations(factors, 2):
+        here = _contexts(cells, one, other, pooled=fraction)
+        alike: dict[frozenset[tuple[str, str]], list[dict[tuple[str, str], list[str]]]] = {}
+        for context in here:
+            alike.setdefault(frozenset(context), []).append(context)
+        used = max(alike.values(), key=lambda group: (len(group[0]), len(group)))
+        base, ground = factors[one][0], factors[other][0]
+        if not any(
+            {(base, ground), (base, right), (left, ground)} <= used[0].keys()
+            for left, right in used[0]
+            if left != base and right != ground
+        ):
+            continue
+        names = {
+            pair: [name for context in used for name in context[pair]]
+            for pair in itertools.product(factors[one], factors[other])
+            if pair in used[0]
+        }
+        weights = {pair: dict.fromkeys(chosen, 1 / len(chosen)) for pair, chosen in names.items()}
+        planned = len(_contexts(design.cells, one, other, pooled=fraction))
+        levels = (tuple(factors[one]), tuple(factors[other]))
+        found.append(Crossing((one, other), levels, weights, (len(used), planned)))
+    return found
+
+
+def _contexts(cells: Iterable[Cell], one: str, other: str, *, pooled: bool) -> list[dict[tuple[str, str], list[str]]]:
+    """For each setting of all other factors (`pooled`: for all of them at once), pair of levels → cells."""
+    found: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = {}
+    for cell in cells:
+        context = () if pooled else tuple(level for name, level in cell.levels.items() if name not in (one, other))
+        found.setdefault(context, {}).setdefault((cell.levels[one], cell.levels[other]), []).append(cell.name)
+    return list(found.values())
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -141,12 +211,13 @@ def _of_fraction(design: Design, cells: list[Cell]) -> Iterator[Question]:
                 for name, w in zip(names, inverse[place], strict=True)
                 if abs(w) > 1e-12
             }
-            levels = ", ".join(factors[factor][1] for factor in word)
-            name = f"{' × '.join(word)}: {levels}"
+            levels = tuple(factors[factor][1] for factor in word)
+            name = f"{' × '.join(word)}: {', '.join(levels)}"
             if len(word) == 1:
-                yield Question("main", name, factors[word[0]][0], word, weights, others)
+                yield Question("main", name, factors[word[0]][0], word, weights, others, levels=levels)
             else:
-                yield Question("interaction", name, "the sum of the two effects", word, weights, others)
+                against = "the sum of the two effects"
+                yield Question("interaction", name, against, word, weights, others, levels=levels)
 
 
 def alias_groups(design: Design) -> list[list[tuple[tuple[str, ...], int]]]:

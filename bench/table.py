@@ -74,7 +74,7 @@ SUMMARY = (
 )
 
 
-NOISE = ("metric", "evaluations", "mean", "sd", "cell", "seed", "run_id", "snapshot")
+NOISE = ("metric", "evaluations", "mean", "sd", "sd_log", "cell", "seed", "run_id", "snapshot")
 
 
 class ProtocolError(StoreError):
@@ -265,7 +265,8 @@ def _some(names: list[str], shown: int = 4) -> str:
 def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
     """One snapshot of one run under several evaluation seeds: how far a value moves when nothing was trained anew.
 
-    One row a value: `metric`, `evaluations`, their `mean` and `sd` (n − 1), `cell`, `seed`, `run_id`, `snapshot`.
+    One row a value: `metric`, `evaluations`, their `mean` and `sd` (n − 1), `sd_log` (of their logarithms, where all
+    are positive), `cell`, `seed`, `run_id`, `snapshot`.
     Values with fewer than two evaluations have none; these scores stand in no other table.
     """
     found: dict[str, list[float]] = {}
@@ -284,11 +285,13 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
                 for row in _value_rows(read_json(folder.scores / f"{request.id}.json") or {}):
                     if row["score_status"] == "ok":
                         found.setdefault(row["metric"], []).append(row["value"])
-    rows = [
-        {"metric": metric, "evaluations": estimate.n, "mean": estimate.mean, "sd": estimate.sd, **about}
-        for metric, estimate in ((metric, stats.mean_interval(values)) for metric, values in found.items())
-        if estimate.n > 1
-    ]
+    rows = []
+    for metric, values in found.items():
+        raw = stats.mean_interval(values)
+        sd_log = stats.mean_interval([math.log(value) for value in values]).sd if min(values) > 0 else None
+        if raw.n > 1:
+            numbers = {"evaluations": raw.n, "mean": raw.mean, "sd": raw.sd, "sd_log": sd_log}
+            rows.append({"metric": metric, **numbers, **about})
     return pd.DataFrame.from_records(rows, columns=NOISE)
 
 

@@ -1,6 +1,7 @@
 """The noise of evaluation: one snapshot scored by several evaluation seeds, apart from all other scores."""
 
 import json
+import math
 
 import miniature as mini
 import pytest
@@ -52,6 +53,9 @@ def test_the_spread_over_evaluation_seeds_by_hand_and_in_no_other_table(design, 
     noise = table.evaluation_noise(design, store)
     (row,) = noise.to_dict("records")
     # The study's own evaluation says 100: mean 100, sd (n - 1) 3.
+    logs = [math.log(100), math.log(103), math.log(97)]
+    sd_log = math.sqrt(sum((log - sum(logs) / 3) ** 2 for log in logs) / 2)
+    assert row.pop("sd_log") == pytest.approx(sd_log)
     assert row == {
         "metric": "fd[random]", "evaluations": EVALUATIONS, "mean": 100.0, "sd": 3.0,
         "cell": run.cell.name, "seed": 0, "run_id": run.run_id, "snapshot": last,

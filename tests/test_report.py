@@ -126,7 +126,7 @@ def test_the_table_shows_the_numbers_of_report_json(whole):
     assert set(rows) == {cell["name"] for cell in said["cells"]}
     headline = [metric["name"] for metric in said["metrics"] if not metric["detail"]]
     assert headline == ["fd[random]", "swd", "ms_ssim_2s"]
-    results = Page(whole[2].read_text().partition('id="samples"')[0].partition("<details>")[0])
+    results = Page(whole[2].read_text().partition('id="results"')[2].partition("<details>")[0])
     for attrs, cells in results.rows:
         if "data-cell" not in attrs:
             continue
@@ -147,6 +147,8 @@ def test_what_the_page_says_of_itself(whole):
     # adain is 80 and 70, bn 100 and 90, each plus its seed: clearly lower, in every seed
     (verdict,) = said["verdicts"]
     assert (verdict["says"], verdict["verdict"]) == ("AdaIN ends lower than batch norm", "supported")
+    assert said["family"]["tally"] == "Of 1 claim: 1 supported." and said["family"]["tally"] in text
+    assert verdict["success"] == "6/6 : 6/6" and "success 6/6 : 6/6" in text and said["answers"] is None
     assert verdict["says"] in text and verdict["why"] in text and ">supported</strong>" in text
     assert report.verdicts(whole[2]) == said["verdicts"]
     assert html.escape(said["study"]["command"], quote=True).replace("&#x27;", "&#39;") in text

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from bench.figures.cost import Priced, cost
 from bench.figures.curves import curves
-from bench.figures.looks import Look, departures, looks, reference_levels, shared_levels, short_name
+from bench.figures.forest import Effect, forest
+from bench.figures.interaction import interaction
+from bench.figures.ladder import Rung, ladder
+from bench.figures.looks import Look, departures, level_colours, looks, reference_levels, shared_levels, short_name
 from bench.figures.probing import probe
 from bench.figures.samples import sample_grid
 from bench.figures.stability import ENDS, MOST_ROWS, outcomes, survival
@@ -41,11 +44,17 @@ __all__ = [
     "REFERENCE",
     "STYLE",
     "WIDTHS",
+    "Effect",
     "Look",
     "Priced",
+    "Rung",
     "cost",
     "curves",
     "departures",
+    "forest",
+    "interaction",
+    "ladder",
+    "level_colours",
     "looks",
     "outcomes",
     "probe",

@@ -23,17 +23,23 @@ class Look:
 
 def looks(design: Design) -> dict[str, Look]:
     """Give every cell of the design its look: cell name → Look."""
-    reference = reference_levels(design)
-    colour_of: dict[tuple[str, str], str] = {}
-    for cell in design.cells:
-        for level in departures(cell, reference):
-            colour_of.setdefault(level, LEVELS[len(colour_of) % len(LEVELS)])
+    reference, colour_of = reference_levels(design), level_colours(design)
     drawn = {}
     shared = shared_levels(design)
     for number, cell in enumerate(design.cells):
         colours = [colour_of[level] for level in departures(cell, reference)][:2] or [REFERENCE]
         drawn[cell.name] = Look(tuple(colours), MARKERS[number % len(MARKERS)], short_name(cell, reference, shared))
     return drawn
+
+
+def level_colours(design: Design) -> dict[tuple[str, str], str]:
+    """Give every level but the reference's its colour: (factor, level) → colour."""
+    reference = reference_levels(design)
+    found: dict[tuple[str, str], str] = {}
+    for cell in design.cells:
+        for level in departures(cell, reference):
+            found.setdefault(level, LEVELS[len(found) % len(LEVELS)])
+    return found
 
 
 def reference_levels(design: Design) -> dict[str, str]:

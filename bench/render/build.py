@@ -11,7 +11,8 @@ from typing import Any
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.readings import Readings
-from bench.render import cost, findings, plan, probing, qualitative, samples, scores, stability
+from bench.render import cost, findings, ladder, plan, probing, qualitative, samples, scores, stability
+from bench.render import effects as shown_effects
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
 from bench.render.page import page
@@ -26,6 +27,8 @@ from bench.summary import summarise
 PARTS: tuple[Callable[[Given], Part], ...] = (
     plan.part,
     findings.part,
+    shown_effects.part,
+    ladder.part,
     scores.part,
     stability.part,
     cost.part,

@@ -186,6 +186,7 @@ def _metrics(frame: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) ->
                 "floor": {"value": floor, "text": number(floor, decimals), "n": _count(scored["n_floor"])},
                 "noise": {
                     "value": moved.get("sd"),
+                    "sd_log": moved.get("sd_log"),
                     "text": number(moved.get("sd"), _decimals([moved.get("sd") or 0.0], [])),
                     "mean": moved.get("mean"),
                     "evaluations": moved.get("evaluations", 0),

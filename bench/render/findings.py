@@ -1,20 +1,19 @@
-"""What a study found, as plain data for the page and report.json: verdicts, effects, survival.
+"""What a study found, as plain data for the page and report.json: verdicts, survival.
 
 Numbers come with the text in which they are shown.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
-from bench import protocol, stats
+from bench import stats
 from bench.design import Design
 from bench.render.part import Given, Part
-from bench.verdicts import figure
+from bench.verdicts import Word, figure
 
 VERDICT_COLUMNS = (
     "says",
@@ -38,13 +37,6 @@ VERDICT_COLUMNS = (
     "notes",
 )
 """Columns of verdicts.csv; docs/statistics.md says what each holds."""
-_GROUPS = (
-    ("main", "Main effects", "a factor's level against the reference's, averaged over all other factors"),
-    ("interaction", "Interactions", "how much the two together differ from the sum (or product) of their effects"),
-    ("simple", "Simple effects", "a factor's effect at one level of another"),
-    ("step", "Steps", "each row against the one before it; their order is confounded with what they add"),
-    ("reference", "Cells against the reference", "one cell against one cell"),
-)
 
 
 def part(given: Given) -> Part:
@@ -52,76 +44,42 @@ def part(given: Given) -> Part:
     verdicts = given.verdicts
     said = {
         "verdicts": [
-            {**one, **{f"{p}_text": figure(one[p]) for p in ("p", "p_holm") if one[p] is not None}} for one in verdicts
+            {
+                **one,
+                **{f"{p}_text": figure(one[p]) for p in ("p", "p_holm") if one[p] is not None},
+                "success": " : ".join(f"{k}/{n}" for k, n in _runs(one)),
+            }
+            for one in verdicts
         ],
-        "family": {"tests": verdicts[0]["tests"] if verdicts else 0, "method": "Holm", "level": 0.05},
-        "effects": _effects(given.effects),
+        "family": {
+            "tests": verdicts[0]["tests"] if verdicts else 0,
+            "method": "Holm",
+            "level": 0.05,
+            "tally": _tally([one["verdict"] for one in verdicts]),
+        },
         "survival": _survival(given.design, given.content["runs"]),
     }
     return Part(said)
+
+
+def _runs(one: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Success, (k, n), of each side of a contrast; nothing for a claim about outcomes, whose notes count runs."""
+    if one["method"] not in ("paired", "satterthwaite"):
+        return []
+    return [(one[side][0], one[side][1]) for side in ("left_runs", "right_runs") if one.get(side)]
+
+
+def _tally(words: Sequence[str]) -> str:
+    """Count the verdicts: `Of 3 claims: 2 supported, 1 undecided.`"""
+    counts = {word: words.count(word) for word in get_args(Word) if word in words}
+    listed = ", ".join(f"{n} {word}" for word, n in counts.items())
+    return f"Of {len(words)} {'claim' if len(words) == 1 else 'claims'}: {listed}." if words else ""
 
 
 def verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The verdicts as a table, in the study's order."""
     rows = [{**one, "notes": "; ".join(one["notes"])} for one in verdicts]
     return pd.DataFrame.from_records(rows, columns=list(VERDICT_COLUMNS))
-
-
-def _effects(effects: pd.DataFrame) -> list[dict[str, Any]]:
-    """Effects by value: [{metric, label, tests, groups: [{kind, title, about, rows}]}], values in their order.
-
-    Simple effects stand before main effects where an interaction's interval excludes none.
-    """
-    listed = []
-    for name, rows in effects.groupby("metric", sort=False):
-        records = [_row(row) for row in rows.to_dict("records")]
-        interacting = any(row["kind"] == "interaction" and row["excludes_none"] for row in records)
-        groups = [
-            {"kind": kind, "title": title, "about": about, "rows": [row for row in records if row["kind"] == kind]}
-            for kind, title, about in sorted(_GROUPS, key=lambda one: interacting and one[0] != "simple")
-        ]
-        metric = str(name)
-        success = metric == "success"
-        listed.append(
-            {
-                "metric": metric,
-                "label": "success" if success else protocol.measure(metric).label,
-                "detail": not success and protocol.is_detail(metric),
-                "interacting": interacting,
-                "tests": records[0]["tests"],
-                "groups": [group for group in groups if group["rows"]],
-            }
-        )
-    return listed
-
-
-def _row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """One effect as plain values, with its text."""
-    plain = {str(key): _plain(value) for key, value in row.items() if key not in ("study", "asked", "metric")}
-    none = 1.0 if plain["scale"] == "ratio" else 0.0
-    low, high = plain["low"], plain["high"]
-    signed = plain["scale"] == "difference"
-    sign = "" if signed else "× "
-    return {
-        **plain,
-        "excludes_none": low is not None and high is not None and not low <= none <= high,
-        "text": sign + figure(plain["effect"], signed),
-        "interval": _interval(low, high, signed),
-        **{f"{name}_text": "" if plain[name] is None else figure(plain[name]) for name in ("p", "q")},
-        "sign_flip_text": "" if plain["sign_flip_p"] is None else figure(plain["sign_flip_p"]),
-        "pooled_interval": _interval(plain["pooled_low"], plain["pooled_high"], signed),
-    }
-
-
-def _interval(low: float | None, high: float | None, signed: bool) -> str:
-    return f"[{figure(low, signed)}, {figure(high, signed)}]" if low is not None or high is not None else ""
-
-
-def _plain(value: Any) -> Any:
-    """None for what is missing or not finite; numpy's scalars as Python's."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)) or value is pd.NA:
-        return None
-    return value.item() if hasattr(value, "item") else value
 
 
 def _survival(design: Design, runs: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, float]]]:

@@ -11,7 +11,21 @@ from typing import Any
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.readings import Readings
-from bench.render import cost, findings, ladder, plan, probing, qualitative, samples, scores, stability
+from bench.render import (
+    checklist,
+    cost,
+    findings,
+    ladder,
+    methods,
+    plan,
+    probing,
+    qualitative,
+    reproduce,
+    samples,
+    scores,
+    sensitivity,
+    stability,
+)
 from bench.render import effects as shown_effects
 from bench.render.content import content as gather
 from bench.render.freshness import report_folder
@@ -35,6 +49,10 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
     probing.part,
     samples.part,
     qualitative.part,
+    sensitivity.part,
+    checklist.part,
+    methods.part,
+    reproduce.part,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -45,6 +45,7 @@ def page(
             downloads=downloads,
             reload_s=reload_s,
             crowd=CROWD,
+            files_of_runs=_of_runs(downloads, content["runs"]),
             headline=[metric for metric in content["metrics"] if not metric["detail"]],
             details=[metric for metric in content["metrics"] if metric["detail"]],
         )
@@ -68,6 +69,20 @@ def environment() -> jinja2.Environment:
 
 def _shown(value: Any) -> Any:
     return harmless(value) if type(value) is str else value
+
+
+def _of_runs(
+    downloads: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[dict[str, str]]]:
+    """Run id → the files beside the page that are of this run alone: those whose names have its id."""
+    ids = {run["run_id"] for run in runs}
+    found: dict[str, list[dict[str, str]]] = {}
+    for file in downloads:
+        words = re.split(r"[-/]", file["name"])
+        for run_id in ids.intersection(words):
+            name = " ".join(word for word in words[1:] if word != run_id)
+            found.setdefault(run_id, []).append({"name": name, "path": file["links"][-1]["path"]})
+    return found
 
 
 def swatch(look: Mapping[str, Any]) -> Markup:

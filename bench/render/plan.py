@@ -149,7 +149,7 @@ def _deviations(given: Given) -> Iterator[dict[str, str]]:
     design, study, runs = given.design, given.design.study, given.content["runs"]
     for override in study.overrides:
         yield {"what": "override", "text": f"--set {override} lies over the study file"}
-    yield from ({"what": "earlier plan", "text": text} for text in _earlier(design, given.store))
+    yield from ({"what": "earlier plan", "text": text} for text in earlier(design, given.store))
     for cell in design.cells:
         if cell.forced:
             yield {"what": "forced", "text": f"{cell.name} runs against the rules: {cell.forced}"}
@@ -178,7 +178,7 @@ Runs = dict[str, tuple[str, str]]
 """A list of runs: run id → (cell, seed)."""
 
 
-def _earlier(design: Design, store: Store) -> Iterator[str]:
+def earlier(design: Design, store: Store) -> Iterator[str]:
     """How the lists of runs that were launched under this name differ from this one."""
     here: Runs = {run.run_id: (run.cell.name, str(run.seed)) for run in design.runs}
     folder = store.study(design.study.name)

@@ -142,6 +142,32 @@ def test_sorting_the_runs(open_page, built):
     assert rates[-2:] == ["—", "—"] and rates[0] != "—"
 
 
+SHOWN_RUNS = "[...document.querySelectorAll('table.filtered tbody tr')].filter(r => !r.hidden).map(r => r.dataset.run)"
+
+
+def test_filtering_the_runs(open_page, built):
+    page, runs = open_page(NARROW), built[1]["runs"]
+    page.locator("#run-filter").fill("SPECTRAL diverged")
+    wanted = [run["run_id"] for run in runs if "spectral" in run["cell"] and run["status"] == "diverged"]
+    assert page.evaluate(SHOWN_RUNS) == wanted
+    page.locator("#run-filter").fill(runs[3]["run_id"])
+    assert page.evaluate(SHOWN_RUNS) == [runs[3]["run_id"]]
+    assert page.locator("#run-count").text_content() == "1 of 12"
+    page.locator("#run-filter").fill("")
+    assert len(page.evaluate(SHOWN_RUNS)) == 12
+    assert page.evaluate("document.documentElement.scrollWidth") == NARROW
+
+
+def test_the_methods_are_copied(open_page, built):
+    page = open_page()
+    # What is read back is what is pasted: no permission to read the clipboard is asked for.
+    page.locator("[data-copy=methods-text]").click()
+    page.locator("#methods [role=status]", has_text="Copied.").wait_for()
+    page.locator("#run-filter").focus()
+    page.keyboard.press("Control+V")
+    assert page.locator("#run-filter").input_value().startswith("# Methods")
+
+
 def test_without_javascript_it_reads(open_page, built):
     page = open_page(javascript=False)
     assert page.locator("h1").text_content() == "miniature"
@@ -149,6 +175,7 @@ def test_without_javascript_it_reads(open_page, built):
     # 12 runs: of each of the 4 cells one seed is shown, in 4 rows
     assert page.locator("figure[data-seed]:visible").count() == 16
     assert page.locator("table.sortable tbody tr").count() == 12
+    assert not page.locator("#run-filter").is_visible() and not page.locator("[data-copy]").first.is_visible()
     # the cell whose typical run diverged after the second snapshot
     assert page.locator(".hatch:visible").all_text_contents() == ["diverged at 18 kimg"] * 2
 

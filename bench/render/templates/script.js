@@ -12,6 +12,43 @@
     control.hidden = false;
     show();
   }
+  const filter = document.getElementById("run-filter");
+  if (filter) {
+    const rows = [...document.querySelectorAll("table.filtered tbody tr")];
+    const texts = rows.map((row) =>
+      [row, ...row.querySelectorAll("[title]")].map((part) => part.title || part.textContent).join(" ").toLowerCase());
+    const count = document.getElementById("run-count");
+    const show = () => {
+      const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+      rows.forEach((row, place) => { row.hidden = !words.every((word) => texts[place].includes(word)); });
+      count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
+    };
+    filter.addEventListener("input", show);
+    filter.parentElement.hidden = false;
+    show();
+  }
+  const copied = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const area = document.body.appendChild(document.createElement("textarea"));
+      area.value = text;
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      return done;
+    }
+  };
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    const source = document.getElementById(button.dataset.copy);
+    const status = button.parentElement.querySelector("[role=status]");
+    button.addEventListener("click", async () => {
+      const done = await copied(source.value ?? source.textContent);
+      status.textContent = done ? "Copied." : "The browser does not allow it: select the text instead.";
+    });
+    button.parentElement.hidden = false;
+  }
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];
     [...table.tHead.rows[0].cells].forEach((head, column) => {

@@ -48,6 +48,8 @@ def test_common_effects_stand_in_one_row(one):
     assert theirs["text"] == "× 0.5" and ours["text"] != "× 0.5" and ours["n"] == 3
     assert ("main", gone["effect_of"]) not in rows
     assert "success" in {group["label"] for group in said["effects"]}
+    kinds = [row["kind"] for row in fd["rows"]]
+    assert [*dict.fromkeys(kinds)] == ["main", "interaction", "simple", "reference"]
 
 
 def test_the_same_claim_is_one_row(one):

@@ -21,6 +21,8 @@ from bench.table import to_csv
 
 Report = Mapping[str, Any]
 NONE = "—"
+KINDS = ("main", "interaction", "simple", "step", "reference")
+"""Of effects, in the order of the page."""
 _WORDS = {"n_fake": "fakes", "n_real": "reals", "n_floor": "reals of the floor", "fingerprint": "data"}
 
 
@@ -183,7 +185,9 @@ def _effects(reports: Sequence[Report], found: Sequence[Common]) -> list[dict[st
                 row = rows.setdefault(key, {**about, "values": [None] * len(reports)})
                 kept = ("effect", "low", "high", "scale", "text", "interval", "n", "greyed", "excludes_none")
                 row["values"][place] = {field: effect[field] for field in kept}
-        shared = [row for row in rows.values() if _shared(row["values"])]
+        shared = sorted(
+            (row for row in rows.values() if _shared(row["values"])), key=lambda row: KINDS.index(row["kind"])
+        )
         if shared:
             listed.append({"label": one.label, "arrow": one.arrow, "rows": shared})
     return listed

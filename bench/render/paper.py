@@ -53,6 +53,7 @@ def _document(content: Mapping[str, Any], legends: Sequence[Legend], tables: Seq
             replicates=replicates(content),
             protocol=protocol_words(content, headline) or "No score has been computed yet",
             findings=_findings(content, tables),
+            methods="methods" in content,
             tables=tables,
             figures=[_figure(legend, content) for legend in legends],
         )

@@ -112,6 +112,9 @@ def test_lines_by_level_with_their_names_and_seeds():
     assert drawn["_parallel"][0].is_dashed() and ax.get_yscale() == "log" and ax.get_xlabel() == "g_norm"
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["bn", "adain"]
     assert {"none", "spectral"} <= {text.get_text() for text in ax.texts}
+    del points["adain", "spectral"]  # its line stops early, and has its name all the same
+    ax = figures.interaction(points, ["bn", "adain"], lines, scale="log", title="FD", factor="g_norm")
+    assert {"none", "spectral"} <= {text.get_text() for text in ax.texts}
 
 
 THREE = mini.STUDY.replace("  d_weight: [none, spectral]\n", "  d_weight: [none, spectral]\n  mbstd: [0, 4]\n").replace(

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.figures.curves import direct_labels, log_axis
 from bench.figures.looks import Look
-from bench.figures.style import PAPER, STYLE, WIDTHS, wrapped
+from bench.figures.style import INK, PAPER, STYLE, WIDTHS, short, wrapped
 
 Pair = tuple[str, str]
 
@@ -61,12 +61,23 @@ def interaction(
             ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.margins(y=0.1)
         ax.set_xlim(-0.3, len(across) - 0.7)
-        ax.set_xticks(list(place.values()), [wrapped(name, 12) for name in across])
+        ax.set_xticks(list(place.values()), [wrapped(short(name, 30), 12) for name in across])
         ax.set_xlabel(factor)
         ax.set_title(title)
         if unit:
             ax.set_ylabel(unit)
         direct_labels(ax, ends)
+        for x, y, look in ends:
+            if x < max(end for end, _, _ in ends):  # a line that stops early has its name above its end
+                ax.annotate(
+                    short(look.label),
+                    (x, y),
+                    xytext=(0, 5),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=6.5,
+                    color=INK,
+                )
         return ax
 
 

@@ -13,7 +13,8 @@ from bench.render.save import FORMATS, file_name
 
 MOST_ROWS = 40
 """A forest has no more rows; the rest are in the tables."""
-MOST_CROSSINGS = 10
+MOST_CROSSINGS, MOST_ASIDE = 10, 3
+"""Pairs of factors that are drawn: of the measure that a study is about, and of another."""
 ASIDE = ("svg", "pdf")
 """Files of the figures of measures that a study is not about."""
 
@@ -119,12 +120,12 @@ def _forest_caption(one: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> st
 
 
 def crossed(made: Part, given: Given, one: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Draw the crossings of one measure: [{chart, crossing}]; none for details, and no more than `MOST_CROSSINGS`."""
+    """Draw the first crossings of one measure: [{chart, crossing}]; none for details."""
     if one["detail"]:
         return []
     colours = figures.level_colours(given.design)
     drawn = []
-    for crossing in one["crossings"][:MOST_CROSSINGS]:
+    for crossing in one["crossings"][: MOST_CROSSINGS if one["primary"] else MOST_ASIDE]:
         across, factor = crossing["factors"]
         lines = {
             level: figures.Look(

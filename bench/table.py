@@ -295,6 +295,14 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=NOISE)
 
 
+def lines(frame: pd.DataFrame, *by: str) -> dict[tuple[Any, ...], list[list[float]]]:
+    """Group the points of a table by some of its columns: key → [[kimg, value], …], groups and points in its order."""
+    found: dict[tuple[Any, ...], list[list[float]]] = {}
+    for *key, kimg, value in zip(*(frame[name].tolist() for name in (*by, "kimg", "value")), strict=True):
+        found.setdefault(tuple(key), []).append([float(kimg), float(value)])
+    return found
+
+
 def last_values(frame: pd.DataFrame) -> pd.DataFrame:
     """Keep the finite values of the last snapshot of every run that is done."""
     done = frame[frame["status"] == "done"]

@@ -69,12 +69,14 @@ def curves(
 
 def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
     main, bold = look.colours[0], cells <= 8
-    for _, line in here.groupby("seed"):
-        line = line.sort_values("kimg")
-        if cells <= CROWD:
+    here = here.sort_values("kimg", kind="stable")
+    if cells <= CROWD:
+        for _, line in here.groupby("seed"):
             ax.plot(line["kimg"], line["value"], color=main, lw=0.6, alpha=0.4, zorder=2)
-        if line["status"].iloc[-1] == "diverged":
-            ax.plot(line["kimg"].iloc[-1], line["value"].iloc[-1], "x", color=main, ms=5, mew=1.2, zorder=5)
+    last = here.drop_duplicates("seed", keep="last")
+    dead = last[last["status"] == "diverged"]
+    if len(dead):
+        ax.plot(dead["kimg"], dead["value"], "x", color=main, ms=5, mew=1.2, zorder=5)
     over = here.groupby("kimg")["value"].agg(["mean", "min", "max", "count"])
     if cells <= CROWD:
         ax.fill_between(over.index, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)

@@ -291,9 +291,8 @@ def _curves(frame: pd.DataFrame, metrics: Sequence[Mapping[str, Any]]) -> dict[s
     for metric in metrics:
         here = scored[scored["metric"] == metric["name"]]
         cells: dict[str, Any] = {}
-        for (cell, seed), points in here.groupby(["cell", "seed"], sort=False):
-            line = points.sort_values("kimg")[["kimg", "value"]].to_numpy().tolist()
-            cells.setdefault(str(cell), {})[str(seed)] = line
+        for (cell, seed), line in table.lines(here, "cell", "seed").items():
+            cells.setdefault(str(cell), {})[str(seed)] = sorted(line)
         drawn[metric["name"]] = cells
     return drawn
 

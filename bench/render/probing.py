@@ -62,7 +62,6 @@ def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
 def points(trace: pd.DataFrame) -> dict[str, Any]:
     """Every point of a trace: measure → cell → seed → [[kimg, value], …]."""
     drawn: dict[str, Any] = {}
-    for (measure, cell, seed), taken in trace.groupby(["measure", "cell", "seed"], sort=False):
-        line = taken[["kimg", "value"]].to_numpy().tolist()
+    for (measure, cell, seed), line in table.lines(trace, "measure", "cell", "seed").items():
         drawn.setdefault(str(measure), {}).setdefault(str(cell), {})[str(seed)] = line
     return drawn

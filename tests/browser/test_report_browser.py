@@ -90,7 +90,7 @@ def test_nothing_makes_the_page_scroll_sideways(open_page, width, scheme):
 def test_every_image_loads_at_a_whole_scale(open_page):
     page = open_page()
     sizes = page.evaluate(
-        """[...document.images].map(
+        """[...document.images].filter(i => i.getAttribute('src')).map(
             i => [i.naturalWidth, i.getBoundingClientRect().width, i.closest('[hidden]') === null])"""
     )
     assert sizes and all(natural > 0 for natural, _, _ in sizes)
@@ -268,7 +268,7 @@ def test_ids_links_and_images(open_page, built, javascript):
 
 def test_effects_show_report_json(open_page, built):
     shown = " ".join(open_page().locator("#effects").text_content().split())
-    rows = [row for one in built[1]["effects"] for group in one["groups"] for row in group["rows"]]
+    rows = [row for one in built[1]["effects"] if not one["detail"] for group in one["groups"] for row in group["rows"]]
     assert len(rows) > 4
     for row in rows:
         assert row["text"] in shown and row["interval"] in shown

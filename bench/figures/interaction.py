@@ -67,11 +67,12 @@ def interaction(
         if unit:
             ax.set_ylabel(unit)
         direct_labels(ax, ends)
-        for x, y, look in ends:
-            if x < max(end for end, _, _ in ends):  # a line that stops early has its name above its end
+        last = max(at for at, _, _ in ends)
+        for at, height, look in ends:
+            if at < last:  # a line that stops early has its name above its end
                 ax.annotate(
                     short(look.label),
-                    (x, y),
+                    (at, height),
                     xytext=(0, 5),
                     textcoords="offset points",
                     ha="center",

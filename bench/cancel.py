@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.command import OK, add_study_arguments, exit_code, open_design
+from bench.files import StoreError
 from bench.harmless import complain
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
 from bench.launch.submission import REPORT, Claim, SubmissionFolder, folders, is_due, live_jobs, runs_of
-from bench.store import Store, StoreError
+from bench.store import Store
 
 FAILED = 1
 AT_ONCE = 500

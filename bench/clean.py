@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.command import OK, exit_code
+from bench.files import StoreError
 from bench.harmless import complain
 from bench.launch import submission
-from bench.store import Store, StoreError
+from bench.store import Store
 
 STALE_S = 86400.0
 """A temporary file this old has no writer, whatever clocks say."""

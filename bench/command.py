@@ -12,12 +12,13 @@ from pathlib import Path
 from bench import datasets, site, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
+from bench.files import StoreError, WriteError
 from bench.harmless import complain
 from bench.orders import Orders
 from bench.protocol import reference_set
 from bench.schedule import batches, schedule
 from bench.setting import Data
-from bench.store import Store, StoreError, WriteError
+from bench.store import Store
 
 OK, FAILED, BAD_INPUT, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
 

@@ -21,6 +21,7 @@ from bench import data as datasets
 from bench import datasets as sets
 from bench.batches import draw_z
 from bench.data import Dataset
+from bench.files import now
 from bench.labelled import labelled
 from bench.latents import images_at
 from bench.metrics.accuracy import accuracy, reestimated
@@ -36,7 +37,6 @@ from bench.models import set_chance
 from bench.protocol import METRICS, Evaluate, Request, reference_set, requests
 from bench.reals import ReferenceSet
 from bench.setting import Data, Setting
-from bench.store import now
 
 log = logging.getLogger(__name__)
 

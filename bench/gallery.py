@@ -23,6 +23,7 @@ from bench import draws, evaluate, exhibits, snapshot
 from bench.batches import draw_z
 from bench.data import Dataset
 from bench.exhibits import PIXELS, SHOWN, STEPS, K
+from bench.files import publish, write_bytes
 from bench.latents import images_at, slerp
 from bench.metrics.arrays import Array, kept_on, on_host
 from bench.metrics.neighbours import nearest
@@ -33,7 +34,7 @@ from bench.orders import Orders
 from bench.reals import ReferenceSet
 from bench.sample import SHEET, SHEET_SEED, of_columns
 from bench.setting import Setting
-from bench.store import RunFolder, publish, write_bytes
+from bench.store import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import os
 import threading
 from pathlib import Path
 
+from bench.files import StoreError, write_json
 from bench.harmless import complain
 from bench.stop import Stop
-from bench.store import StoreError, write_json
 
 HEARTBEAT_S = 5.0
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from bench import data, datasets, evaluate, gallery, memory, norms, oom, own_modules, provenance, sample, snapshot
+from bench.files import StoreError, WriteError, now, publish_json, read_json, write_json
 from bench.harmless import complain, tell
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper, newest_checkpoints
@@ -34,7 +35,7 @@ from bench.protocol import METRICS, Evaluate, Request
 from bench.schedule import Schedule, schedule
 from bench.setting import Setting
 from bench.stop import Stop
-from bench.store import RunFolder, Store, StoreError, WriteError, now, publish_json, read_json, write_json
+from bench.store import RunFolder, Store
 from bench.train import Outcome, train
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75

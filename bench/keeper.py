@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bench import sample, snapshot
+from bench.files import StoreError, WriteError, publish, write_bytes
 from bench.harmless import tell
 from bench.heartbeat import Heartbeat
 from bench.setting import Setting
 from bench.stop import Stop
-from bench.store import RunFolder, StoreError, WriteError, publish, write_bytes
+from bench.store import RunFolder
 
 KEPT = 2
 """Checkpoints kept, newest first."""

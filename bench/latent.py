@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from bench import draws, snapshot
 from bench.batches import draw_z
 from bench.command import OK, exit_code
+from bench.files import StoreError, write_bytes
 from bench.latents import ATTRIBUTES, PATHS, concept, images_at
 from bench.models import set_chance
 from bench.render import latent as figures
 from bench.setting import Setting
-from bench.store import RunFolder, Store, StoreError, write_bytes
+from bench.store import RunFolder, Store
 
 STEPS = 9
 """Images along a path, both ends among them."""

@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
+from bench.files import StoreError, write_bytes
 from bench.probes import ProbeName
 from bench.protocol import Evaluate, Reals, Request, askable, other_evaluations, requests
 from bench.setting import PositiveFloat, PositiveInt, Setting, Strict
-from bench.store import RunFolder, StoreError, write_bytes
+from bench.store import RunFolder
 
 Stage = Literal["all", "train", "score"]
 """What a job does with a run: train it, score it, or both."""

@@ -14,8 +14,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from bench import protocol
+from bench.files import read_json
 from bench.setting import PositiveFloat, Setting, Strict
-from bench.store import RunFolder, RunState, read_json
+from bench.store import RunFolder, RunState
 
 Bound = Annotated[float, Field(gt=0, le=1)]
 

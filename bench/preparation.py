@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from bench import data, datasets, draws, evaluate, fetch, gallery, norms, sample
+from bench.files import publish
 from bench.harmless import complain
 from bench.metrics import inception
 from bench.metrics.dinov2 import DinoV2
@@ -21,7 +22,6 @@ from bench.objectives.losses import check_own_loss
 from bench.orders import Orders
 from bench.protocol import requests
 from bench.setting import Data, Setting, run_id
-from bench.store import publish
 
 Part = Literal["all", "driver", "task"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bench
+from bench.files import now, read_json, write_bytes, write_json
 from bench.liveness import this_job
 from bench.setting import NUMERICS
-from bench.store import RunFolder, RunState, Store, now, read_json, write_bytes, write_json
+from bench.store import RunFolder, RunState, Store
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,9 @@ import pandas as pd
 
 from bench import datasets, outcomes, protocol, stats
 from bench.design import Design, Run, noise_run
+from bench.files import StoreError, read_json, write_bytes
 from bench.setting import Data, digest
-from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes
+from bench.store import RunFolder, RunState, Store
 
 LEADING = ("study", "cell")
 FOLLOWING = (

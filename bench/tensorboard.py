@@ -12,7 +12,8 @@ from typing import Any
 
 from bench import datasets, protocol
 from bench.design import Design, Run
-from bench.store import RunFolder, RunState, Store, read_json, write_json
+from bench.files import read_json, write_json
+from bench.store import RunFolder, RunState, Store
 
 STAMP = "mirrored.json"
 """In a run's folder of event files: the last log row and the scores that are in them."""

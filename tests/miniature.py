@@ -16,9 +16,10 @@ from PIL import Image
 
 from bench import datasets, study
 from bench.design import Design, Run, expand
+from bench.files import publish
 from bench.probes import MEASURES, PROBES
 from bench.protocol import requests
-from bench.store import Store, publish
+from bench.store import Store
 
 STUDY = """\
 # Does AdaIN help a small face GAN, with and without spectral norm?

@@ -17,10 +17,11 @@ from ledger import Ledger
 from trial import STUDY, Trial
 
 from bench.command import open_design, orders_of, sources_of
+from bench.files import publish
 from bench.launch import start
 from bench.orders import Orders
 from bench.preparation import prepare
-from bench.store import RunFolder, publish
+from bench.store import RunFolder
 
 
 @pytest.fixture(scope="module")

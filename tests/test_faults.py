@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 
 from bench import heartbeat, job
+from bench.files import read_json
 from bench.harmless import tell
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper
@@ -28,7 +29,7 @@ from bench.launch.watch import Watch
 from bench.orders import Orders
 from bench.preparation import prepare
 from bench.stop import Stop
-from bench.store import RunFolder, Store, read_json
+from bench.store import RunFolder, Store
 from bench.terminal import Terminal
 
 STEPS = 12

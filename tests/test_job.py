@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from bench import job, own_modules, sample
+from bench.files import read_json, read_rows
 from bench.heartbeat import Heartbeat
 from bench.keeper import RunKeeper
 from bench.orders import Orders
 from bench.protocol import Evaluate
 from bench.stop import Stop
-from bench.store import RunFolder, read_json, read_rows
+from bench.store import RunFolder
 
 LONG = {"train__g_steps": 120, "g_width": 8, "d_width": 8, "train__batch": 8}
 

@@ -11,6 +11,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from bench.files import read_json, write_json
 from bench.launch import places as places_module
 from bench.launch.inline import run_inline
 from bench.launch.places import gpus, on_cpu, places_here, places_of_task
@@ -19,7 +20,7 @@ from bench.launch.start import worst
 from bench.launch.submission import TaskResources
 from bench.launch.watch import Watch
 from bench.resources import Resources
-from bench.store import RunState, Store, read_json, write_json
+from bench.store import RunState, Store
 
 
 def pool_of(tmp_path, orders, names, places=2, **terms):

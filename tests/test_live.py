@@ -10,8 +10,9 @@ from markup import check
 from bench import datasets, live
 from bench import report as command
 from bench.command import INTERRUPTED, exit_code, orders_of
+from bench.files import publish_json
 from bench.render import report
-from bench.store import Store, publish_json
+from bench.store import Store
 from bench.terminal import Terminal
 
 ONE_SCORE = mini.STUDY.replace("[fd, swd, ms_ssim]", "[fd]")

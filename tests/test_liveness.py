@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench import liveness
+from bench.files import write_json
 from bench.liveness import LOOK_S, SILENCE_S, WATCH_S, Witness, by_process, this_job, this_process
 from bench.scheduler import Job
-from bench.store import write_json
 
 BEAT_S = 5.0
 

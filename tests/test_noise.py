@@ -8,10 +8,11 @@ import pytest
 
 from bench import design as designs
 from bench import job, table
+from bench.files import read_json
 from bench.orders import Orders
 from bench.protocol import EVALUATIONS, Evaluate, other_evaluations
 from bench.stop import Stop
-from bench.store import Store, read_json
+from bench.store import Store
 
 
 @pytest.fixture

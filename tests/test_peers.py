@@ -15,11 +15,11 @@ from test_job import finish, start, uninterrupted, without_time
 from test_supervisor import Stage
 
 from bench import job
+from bench.files import read_json, read_rows
 from bench.launch.places import Place, environment_of, on_gpus, room_for
 from bench.orders import Orders
 from bench.setting import resolve, run_id
 from bench.stop import Stop
-from bench.store import read_json, read_rows
 
 TWO = {"train__world_size": 2, "g_norm": "bn", "d_norm": "bn", "d_weight": "spectral", "ema": 0.5, "mbstd": 4}
 LONG = {**TWO, "train__g_steps": 40, "d_norm": "none", "penalty": "r1"}

@@ -11,9 +11,10 @@ import torch
 from test_imports import MODULES, imports
 
 from bench import job, overview, provenance
+from bench.files import read_json
 from bench.orders import Orders
 from bench.stop import Stop
-from bench.store import Store, read_json
+from bench.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from bench import exhibits
 from bench.figures.qualitative import Beside, interpolations, neighbours
+from bench.files import publish
 from bench.render import qualitative, report
-from bench.store import Store, publish
+from bench.store import Store
 
 SIDE = 32
 HELD_OUT = [20.0, 30.0, 40.0]

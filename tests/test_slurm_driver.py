@@ -12,10 +12,11 @@ from tiny_study import tiny_study
 
 from bench import cancel, run
 from bench.command import exit_code
+from bench.files import WriteError
 from bench.launch import cluster, start
 from bench.launch import slurm as slurm_module
 from bench.launch.submission import folders
-from bench.store import Store, WriteError
+from bench.store import Store
 
 STUDY = tiny_study(3, "{gpus: 0}")
 SBATCH = """

@@ -12,11 +12,12 @@ import pytest
 
 from bench import clean, liveness, standing, status
 from bench import store as store_module
+from bench.files import now, write_json
 from bench.launch.submission import Submission, SubmissionFolder, TaskResources, comment, new_id
 from bench.liveness import Witness, this_process
 from bench.protocol import requests
 from bench.scheduler import Scheduler
-from bench.store import Store, now, write_json
+from bench.store import Store
 from bench.study import load
 
 SLURM_LINE = (

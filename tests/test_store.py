@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from bench import liveness
+from bench import files, liveness
 from bench import store as store_module
+from bench.files import StoreError, publish, publish_json, read_json, read_rows, write_json
 from bench.setting import resolve, run_id
-from bench.store import RunFolder, Store, StoreError, publish, publish_json, read_json, read_rows, write_json
+from bench.store import RunFolder, Store
 
 SETTING = resolve({"train.g_steps": 4}, {"seed": 1})
 
@@ -135,7 +136,7 @@ def test_a_file_that_was_replaced_under_our_hands_is_opened_anew(tmp_path, monke
             raise OSError(errno.ESTALE, "Stale file handle")
         return open(*given, **more)
 
-    monkeypatch.setattr(store_module, "open", stale_open, raising=False)
+    monkeypatch.setattr(files, "open", stale_open, raising=False)
     if stale == 1:
         assert read_json(tmp_path / "a.json") == {"a": 1}
     else:

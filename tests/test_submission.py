@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
+from bench.files import StoreError, write_json
 from bench.launch.submission import Submission, SubmissionFolder, TaskResources, comment, covered, folders, new_id
-from bench.store import RunState, Store, StoreError, write_json
+from bench.store import RunState, Store
 
 
 class Job(NamedTuple):

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from bench import oom
+from bench.files import read_json, write_json
 from bench.launch import pool as pool_module
 from bench.launch.places import on_cpu
 from bench.launch.pool import Pool, Terms, failures_of
 from bench.launch.watch import Watch
 from bench.stop import Stop, held_back
-from bench.store import Store, read_json, write_json
+from bench.store import Store
 
 JOB = """#!{python} -SE
 import json, os, signal, sys, time

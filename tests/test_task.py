@@ -6,11 +6,12 @@ import time
 
 import pytest
 
+from bench.files import publish_json
 from bench.launch import task as task_module
 from bench.launch.submission import Submission, SubmissionFolder, TaskResources, new_id
 from bench.launch.task import Task, seconds_given, work
 from bench.stop import Stop
-from bench.store import Store, publish_json
+from bench.store import Store
 
 
 class Controller:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from bench import figures, job, probes, traces
+from bench.files import StoreError
 from bench.orders import Orders
 from bench.render import report
 from bench.stop import Stop
-from bench.store import Store, StoreError
+from bench.store import Store
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.datasets import Source
 from bench.design import Design, Run
+from bench.files import StoreError, make_folder, read_json
 from bench.heartbeat import Heartbeat
 from bench.launch import sbatch, slurm
 from bench.launch.sbatch import SlurmError
@@ -23,7 +24,7 @@ from bench.orders import Orders
 from bench.resources import Slurm
 from bench.setting import Data
 from bench.site import Site
-from bench.store import OUTCOMES, RunFolder, RunState, Store, StoreError, make_folder, read_json
+from bench.store import OUTCOMES, RunFolder, RunState, Store
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 FOLLOW_S = 5.0

@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import oom
+from bench.files import StoreError, read_json
 from bench.launch.places import Place, environment_of, room_for
 from bench.launch.watch import Watch
 from bench.orders import Stage
 from bench.stop import Stop, held_back
-from bench.store import RunFolder, Store, StoreError, read_json
+from bench.store import RunFolder, Store
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 POLL_S = 0.1

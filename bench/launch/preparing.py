@@ -13,12 +13,13 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from bench.design import Run
+from bench.files import StoreError, make_folder, now, publish_json
 from bench.heartbeat import Heartbeat
 from bench.orders import Orders
 from bench.own_modules import OWN_KEYS
 from bench.setting import Data, digest
 from bench.stop import Stop
-from bench.store import RunFolder, Store, StoreError, make_folder, now, publish_json
+from bench.store import RunFolder, Store
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 POLL_S = 0.1

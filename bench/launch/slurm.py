@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.design import Run
+from bench.files import StoreError, now, write_bytes
 from bench.harmless import complain
 from bench.launch import sbatch
 from bench.launch.sbatch import SlurmError
@@ -18,7 +19,7 @@ from bench.launch.submission import REPORT, Submission, SubmissionFolder, TaskRe
 from bench.orders import Stage
 from bench.resources import Resources, Scoring, Slurm
 from bench.site import Site
-from bench.store import Store, StoreError, now, write_bytes
+from bench.store import Store
 
 MOST_TASKS = 1000
 """Of one array, even where the site allows more."""

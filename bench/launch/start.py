@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bench import overview
 from bench.datasets import Source
 from bench.design import Design, Run
+from bench.files import write_bytes
 from bench.launch.cluster import OnSlurm, Work, follow, submit
 from bench.launch.inline import run_inline
 from bench.launch.places import Place, places_here
@@ -25,7 +26,7 @@ from bench.orders import Orders
 from bench.protocol import requests
 from bench.setting import Data, digest
 from bench.site import Site
-from bench.store import OUTCOMES, Store, write_bytes
+from bench.store import OUTCOMES, Store
 from bench.study import StudyError
 from bench.terminal import Terminal
 

@@ -22,10 +22,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from bench.files import StoreError, read_json, write_bytes, write_json
 from bench.orders import Stage
 from bench.scheduler import Job, Scheduler
 from bench.setting import PositiveFloat, PositiveInt, Strict
-from bench.store import RunFolder, RunState, Store, StoreError, read_json, write_bytes, write_json
+from bench.store import RunFolder, RunState, Store
 
 Id = Annotated[str, Field(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$")]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-z]+$")]

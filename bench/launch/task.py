@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from bench import datasets
 from bench.datasets import DataError
+from bench.files import StoreError
 from bench.harmless import tell
 from bench.launch.places import places_of_task
 from bench.launch.pool import BAD_INPUT, FAILED, OK, Pool, Terms, failures_of
@@ -33,7 +34,7 @@ from bench.orders import Orders
 from bench.scheduler import ask
 from bench.setting import digest
 from bench.stop import Stop
-from bench.store import Store, StoreError
+from bench.store import Store
 from bench.terminal import Terminal
 
 EARLY_S = 60.0

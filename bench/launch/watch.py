@@ -13,8 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bench.files import read_json
 from bench.overview import span
-from bench.store import RunState, read_json
+from bench.store import RunState
 from bench.terminal import Terminal
 
 REFRESH_S = 0.5

@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.files import publish, write_bytes
 from bench.setting import digest
-from bench.store import publish, write_bytes
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import effects, figures, table, verdicts
 from bench.design import Design
+from bench.files import write_bytes
 from bench.readings import Readings
 from bench.render import (
     checklist,
@@ -35,7 +36,7 @@ from bench.render.part import Given, Legend, Part
 from bench.render.save import Stamp
 from bench.render.tables import best, protocols
 from bench.setting import digest
-from bench.store import Store, write_bytes
+from bench.store import Store
 from bench.summary import summarise
 
 PARTS: tuple[Callable[[Given], Part], ...] = (

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.files import read_json, write_bytes
 from bench.render.latex import Table, to_frame, to_latex, to_markdown
 from bench.render.page import environment
 from bench.render.save import Stamp
 from bench.render.tables import SENTENCE
 from bench.setting import digest
-from bench.store import read_json, write_bytes
 from bench.table import to_csv
 
 Report = Mapping[str, Any]

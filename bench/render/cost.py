@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from bench import figures, stats, table
 from bench.design import Run
+from bench.files import read_rows
 from bench.render.part import Given, Part
-from bench.store import RunFolder, read_rows
+from bench.store import RunFolder
 
 UNITS = {"cpu": "CPU-hours", "gpu": "GPU-hours"}
 MIXED = "device-hours"

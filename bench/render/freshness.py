@@ -11,8 +11,9 @@ from typing import Any
 
 import bench
 from bench.design import Design
+from bench.files import read_json, write_json
 from bench.setting import digest
-from bench.store import RunFolder, Store, read_json, write_json
+from bench.store import RunFolder, Store
 
 SIDECAR = ".built.json"
 """In the report's folder: the digest of what it was built from, and the files that were written."""

@@ -9,12 +9,13 @@ from typing import Any
 
 from bench import datasets, outcomes
 from bench.design import Design
+from bench.files import read_json
 from bench.render import citations
 from bench.render.content import plain, plural
 from bench.render.latex import escaped
 from bench.render.part import Given, Part
 from bench.setting import Data
-from bench.store import Store, read_json
+from bench.store import Store
 
 SHORT = 12
 """Hex digits shown of a checksum."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.design import Design
+from bench.files import read_json
 from bench.render import freshness
-from bench.store import Store, read_json
+from bench.store import Store
 
 
 def build(design: Design, store: Store, reports: Path, *, again: bool = False, reload_s: int | None = None) -> Path:

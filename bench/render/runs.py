@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench import figures, provenance
 from bench.design import Design, Run
-from bench.store import RunState, Store, read_json
+from bench.files import read_json
+from bench.store import RunState, Store
 from bench.table import commit, in_order
 
 TAIL_LINES = 12

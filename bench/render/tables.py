@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from bench.contrasts import contrast
+from bench.files import read_json
 from bench.readings import Reading, Readings
 from bench.render.latex import Table
-from bench.store import Store, read_json
+from bench.store import Store
 
 SHOWN_FACTORS = 3
 """Of more factors, cells stand by their short names."""

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.store import RunFolder, read_json
+from bench.files import read_json
+from bench.store import RunFolder
 
 ELSEWHERE = "elsewhere"
 

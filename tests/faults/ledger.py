@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.store import RunFolder, read_json, read_rows
+from bench.files import read_json, read_rows
+from bench.store import RunFolder
 
 PUBLISHED = ("trained.json", "snapshots/*.pt", "samples/*.png")
 """What is made once and stands: the first of several who make it wins."""

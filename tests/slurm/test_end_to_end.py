@@ -15,8 +15,9 @@ import pytest
 from crew import at_work
 from ledger import Findings, check_run
 
+from bench.files import read_json, read_rows
 from bench.launch.submission import folders
-from bench.store import Store, read_json, read_rows
+from bench.store import Store
 
 pytestmark = pytest.mark.slurm
 

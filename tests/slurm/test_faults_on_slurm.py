@@ -13,7 +13,8 @@ from test_task_on_slurm import KNOBS, Sent, until
 
 from bench import liveness
 from bench import store as store_module
-from bench.store import Store, read_json, write_json
+from bench.files import read_json, write_json
+from bench.store import Store
 
 pytestmark = pytest.mark.slurm
 

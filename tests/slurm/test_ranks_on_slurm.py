@@ -10,11 +10,11 @@ from one_node import OneNode, free_ports, missing
 from test_task_on_slurm import STEPS, Sent
 
 from bench import job
+from bench.files import read_json
 from bench.models import build
 from bench.orders import Orders
 from bench.resources import Slurm
 from bench.stop import Stop
-from bench.store import read_json
 
 pytestmark = pytest.mark.slurm
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from bench import job
+from bench.files import read_json
 from bench.launch.slurm import Batch, Submitter
 from bench.launch.submission import TaskResources
 from bench.orders import Orders
 from bench.resources import Slurm
 from bench.site import Site
 from bench.stop import Stop
-from bench.store import RunFolder, Store, read_json
+from bench.store import RunFolder, Store
 
 pytestmark = pytest.mark.slurm
 

@@ -259,8 +259,10 @@ def pooled_contrasts(cells: Mapping[str, Mapping[int, float]], wanted: Sequence[
         model[number, names.index(cell)] = 1
         if seed != seeds[0]:
             model[number, len(names) + seeds.index(seed) - 1] = 1
+    if np.linalg.matrix_rank(model) < model.shape[1]:
+        return nothing
     fit = OLS(np.array([value for _, _, value in rows]), model).fit()
-    if np.linalg.matrix_rank(model) < model.shape[1] or fit.ssr <= 1e-24:
+    if fit.ssr <= 1e-24:
         return nothing
     asked = np.zeros((len(wanted), model.shape[1]))
     for number, weights in enumerate(wanted):

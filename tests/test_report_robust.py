@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import miniature as mini
 import pytest
@@ -42,7 +43,9 @@ NAMED = f"# {SAYS}\n{json.dumps(STUDY, ensure_ascii=False)}\n".replace("{", "{{"
 def built(folder, prepare, **study):
     design, store = mini.a_design(folder, **study), Store(folder / "results")
     prepare(design, store)
-    path = report.build(design, store, folder / "reports")
+    with warnings.catch_warnings(record=True) as heard:
+        path = report.build(design, store, folder / "reports")
+    assert [str(one.message) for one in heard] == []
     return design, path, json.loads((path.parent / "report.json").read_text())
 
 

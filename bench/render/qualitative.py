@@ -18,7 +18,7 @@ from bench.exhibits import PIXELS, Exhibit
 from bench.figures.qualitative import Beside, interpolations, mosaic, neighbours
 from bench.render.grid import data_uri
 from bench.render.part import Given, Part
-from bench.render.samples import MOST
+from bench.render.samples import MOST, left_out, on_paper
 
 BUDGET = 3_000_000
 """Bytes of these pictures in one page; beyond it fewer samples, then fewer cells are shown."""
@@ -61,7 +61,9 @@ def part(given: Given) -> Part:
         },
         {"gallery": [_pictures(kept, rows, names) for kept in found[:cells]]},
     )
-    _print(made, found[:MOST], names)
+    by_name = {kept.run.cell.name: kept for kept in found}
+    with_pictures = [cell for cell in given.content["cells"] if cell["name"] in by_name]
+    _print(made, [by_name[name] for name in on_paper(with_pictures)], names, len(found))
     return made
 
 
@@ -220,8 +222,8 @@ def _picture(tiles: np.ndarray, said: str, alt: str) -> dict[str, Any]:
     }
 
 
-def _print(made: Part, found: Sequence[Kept], names: Mapping[str, str]) -> None:
-    """Draw neighbours and paths of the first cells for print."""
+def _print(made: Part, found: Sequence[Kept], names: Mapping[str, str], cells: int) -> None:
+    """Draw neighbours and paths for print, of some of so many cells."""
     blocks = [
         Beside(
             names[kept.run.cell.name],
@@ -233,11 +235,11 @@ def _print(made: Part, found: Sequence[Kept], names: Mapping[str, str]) -> None:
     ]
     at = f"z of seed {_seed(found[0])}, G_ema, uncurated, each cell's median seed at the end"
     if blocks:
-        caption = f"Samples beside the {exhibits.K} training images nearest to them: {at}."
+        caption = f"Samples beside the {exhibits.K} training images nearest to them: {at}.{left_out(len(found), cells)}"
         made.keep(neighbours(blocks), "neighbours", "Nearest training images", caption)
     drawn = [kept for kept in found if kept.paths is not None]
     few = 2 if len(drawn) <= MOST // 2 else 1
     strips = [(names[kept.run.cell.name], kept.paths.tiles[:few]) for kept in drawn if kept.paths is not None]
     if strips:
-        caption = f"Arcs (slerp) between two z in {exhibits.STEPS} steps: {at}."
+        caption = f"Arcs (slerp) between two z in {exhibits.STEPS} steps: {at}.{left_out(len(found), cells)}"
         made.keep(interpolations(strips), "interpolations", "Interpolations", caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench import figures
@@ -24,6 +25,18 @@ def part(given: Given) -> Part:
     part = Part({"samples": samples}, {"grid": _pictures(made)})
     _for_print(part, made, given)
     return part
+
+
+def on_paper(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the cells (`content["cells"]`) that a figure for print has room for; of too many the reference first."""
+    if len(cells) > MOST:
+        cells = sorted(cells, key=lambda cell: not cell["reference"])[:MOST]
+    return [cell["name"] for cell in cells]
+
+
+def left_out(shown: int, cells: int) -> str:
+    """What a caption says of the cells that are not in its figure; "" where all are."""
+    return f" {shown} of {cells} cells are shown, {cells - shown} are left out." if shown < cells else ""
 
 
 def _pictures(grid: Grid) -> dict[str, Any]:
@@ -70,12 +83,15 @@ def _for_print(part: Part, samples: Grid, given: Given) -> None:
         return
     design = given.design
     reference, shared = figures.reference_levels(design), figures.shared_levels(design)
-    names = [figures.short_name(cell, reference, shared) for cell in design.cells][:MOST]
+    chosen = on_paper(given.content["cells"])
+    every = {cell.name: (place, cell) for place, cell in enumerate(design.cells)}
+    places = [every[name][0] for name in chosen]
+    names = [figures.short_name(every[name][1], reference, shared) for name in chosen]
     drawn: list[list[Any]] = []
     for number, row in enumerate(samples.tiles):
         line: list[Any] = []
-        for place in row[:MOST]:
-            tile = next(tile for tile in place if tile.shown)
+        for place in places:
+            tile = next(tile for tile in row[place] if tile.shown)
             picture = mosaic(tile.path, samples.side) if tile.path else None
             line.append(picture if picture is not None else tile.reason or "not readable")
         drawn.append([real if real is not None else "not readable" for _, real in samples.beside(number)] + line)
@@ -83,8 +99,8 @@ def _for_print(part: Part, samples: Grid, given: Given) -> None:
     figure = figures.sample_grid(drawn, columns=columns, rows=samples.rows)
     drawn_from = "inputs" if samples.inputs else "z"
     caption = (
-        f"The same {samples.side**2} {drawn_from} in every cell, at each row's length; uncurated, from the averaged "
+        f"The same {samples.side**2} {drawn_from} in each cell, at each row's length; uncurated, from the averaged "
         f"generator. Each cell by its median seed{f' by {samples.chosen_by}' if samples.chosen_by else ''}; "
-        "a hatched tile says why there is no sample."
+        f"a hatched tile says why there is no sample.{left_out(len(chosen), len(design.cells))}"
     )
     part.keep(figure, "samples", "Samples", caption)

@@ -93,6 +93,18 @@ def test_unlike_criteria_of_collapse_are_refused(one):
     assert refused["label"] == "success" and "something else in other" in refused["reason"]
 
 
+def test_claims_on_what_is_refused_show_no_numbers(one):
+    """A correlation reads two scores, and an outcome hangs on the criterion."""
+    measures = ["swd, fd[random]", "collapsed", "swd"]
+    first = {**one, "claims": [{"says": m, "terms": {"measure": m}} for m in measures]}
+    first["verdicts"] = [{"metric": m, "measure": m, "at": "last", "verdict": "open", "why": "5"} for m in measures]
+    other = another(first)
+    other["collapse"]["words"] = "something else"
+    other["protocols"]["fd[random]"]["n_fake"] = 7
+    rows = compare.side_by_side([first, other])["verdicts"]
+    assert [[value["why"] for value in row["values"]] for row in rows] == [["", ""], ["", ""], ["5", "5"]]
+
+
 def test_settings_that_differ_are_named(one):
     other = another(one)
     other["design"]["shared"]["g_width"] = "64"
@@ -107,7 +119,7 @@ def test_the_page_and_its_files(one, tmp_path):
         (tmp_path / place / "report.json").write_text(json.dumps(said))
     page = compare.build([tmp_path / "miniature", tmp_path / "other"], tmp_path)
     text = page.read_text()
-    assert page.parent.name == "compare-miniature-a_script_b___"
+    assert page.parent.name == "compare-miniature+a_script_b___"
     assert "<b>_%" not in text and "a&lt;/script&gt;&lt;b&gt;" in text.replace("<wbr>", "")
     assert "reals: 80 in miniature, 7 in a" in text and "http:" not in text and "<script" not in text
     rows = [*csv.reader(io.StringIO((page.parent / "scores.csv").read_text()))]
@@ -129,8 +141,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["bench", "first.yaml", "--compare", "second.yaml"])
     assert report_command.main() == 0
-    assert capsys.readouterr().out == "comparison: reports/compare-first-second/index.html\n"
-    assert 'href="../first/index.html"' in (tmp_path / "reports/compare-first-second/index.html").read_text()
+    assert capsys.readouterr().out == "comparison: reports/compare-first+second/index.html\n"
+    assert 'href="../first/index.html"' in (tmp_path / "reports/compare-first+second/index.html").read_text()
 
 
 @pytest.mark.parametrize("said", [["first.yaml", "second.yaml"], ["first.yaml", "--compare"]])

@@ -228,6 +228,8 @@ def test_what_the_report_no_longer_has_is_removed(tmp_path):
     assert (page.parent / "figures" / "curve-fd-random.pdf").exists()
     for score in store.root.glob("runs/*/scores/*"):
         score.unlink()
+    report.build(design, store, tmp_path / "reports", reload_s=30)  # watched: what is for print waits for the last
+    assert (page.parent / "figures" / "curve-fd-random.pdf").exists()
     report.build(design, store, tmp_path / "reports")
     assert not list(page.parent.glob("figures/curve-*"))
     assert (page.parent / "figures" / "samples.pdf").exists()

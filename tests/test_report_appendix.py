@@ -90,6 +90,7 @@ def test_noise_is_not_picked():
 def test_what_cannot_be_selected():
     assert selection.selected(frame({"a": {0: [1, 2], 1: [1, 2]}, "b": {0: [1], 1: [2]}}), "fd[random]") is None
     assert selection.selected(frame({"a": {0: [1, 2]}}), "fd[random]") is None
+    assert selection.selected(frame({"a": {0: [1], 1: [2]}}), "fd[random]") is None  # one snapshot is no choice
     assert selection.selected(frame({"a": {0: [0, 2], 1: [1, 1]}}), "fd[random]") is None
     similar = {"a": {0: [0.1, 0.5], 1: [0.2, 0.4]}}
     assert selection.selected(frame(similar, "ms_ssim_2s"), "ms_ssim_2s") is None

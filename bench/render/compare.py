@@ -47,7 +47,7 @@ def build(folders: Sequence[Path], reports: Path) -> Path:
     found = [read_json(folder / "report.json") or {} for folder in folders]
     content = side_by_side(found)
     tables = _tables(content)
-    names = "-".join(re.sub(r"[^\w.]+", "_", report["study"]["name"]) for report in found)
+    names = "+".join(re.sub(r"[^\w.]+", "_", report["study"]["name"]) for report in found)
     folder = reports / f"compare-{names if len(names) <= 100 else names[:80] + '-' + digest(names, 8)}"
     stamp = Stamp(", ".join(content["names"]), digest([report["built_from"] for report in found]), ())
     files = {f"{table.name}.tex": to_latex(table, stamp) for table in tables}
@@ -62,6 +62,9 @@ def build(folders: Sequence[Path], reports: Path) -> Path:
     files["index.html"] = rendered.encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
+    for path in folder.iterdir():
+        if path.suffix in (".tex", ".md", ".csv") and path.name not in files:
+            path.unlink()  # of an earlier comparison, when more was common
     return folder / "index.html"
 
 
@@ -159,13 +162,16 @@ def _settings(reports: Sequence[Report]) -> list[dict[str, Any]]:
 def _verdicts(reports: Sequence[Report], found: Sequence[Common]) -> list[dict[str, Any]]:
     """Claims that two studies or more make, in the words of the first; numbers only where they are comparable."""
     refused = {name for one in found if one.reason for name in one.names.values()}
+    if "success" in refused:
+        refused |= {"done", "collapsed", "never_learned"}
     rows: dict[str, dict[str, Any]] = {}
     for place, report in enumerate(reports):
         for claim, verdict in zip(report["claims"], report["verdicts"], strict=False):
             key = json.dumps(claim["terms"], sort_keys=True)
             measure = ", ".join(filter(None, [verdict.get("label") or verdict.get("measure"), verdict["at"]]))
             row = rows.setdefault(key, {"says": claim["says"], "measure": measure, "values": [None] * len(reports)})
-            why = "" if verdict.get("metric") in refused else verdict["why"]
+            measured = str(verdict.get("metric") or verdict.get("measure")).split(", ")  # two, of a correlation
+            why = "" if refused.intersection(measured) else verdict["why"]
             row["values"][place] = {"verdict": verdict["verdict"], "why": why}
     return [row for row in rows.values() if _shared(row["values"])]
 

@@ -28,7 +28,7 @@ def up_to_date(design: Design, store: Store, reports: Path, reload_s: int | None
     """Say whether `report.build` would write the same again: nothing it reads has changed, all it wrote is there."""
     folder = report_folder(design, reports)
     built = read_json(folder / SIDECAR)
-    if built is None or built.get("reload_s") != reload_s or built.get("inputs") != inputs(design, store):
+    if built is None or built.get("reload_s") != reload_s or built.get("inputs") != inputs(design, store, reload_s):
         return False
     tables = [
         store.study(design.study.name) / name for name in ("runs.csv", "summary.csv", "effects.csv", "verdicts.csv")
@@ -39,16 +39,25 @@ def up_to_date(design: Design, store: Store, reports: Path, reload_s: int | None
 
 def stamp(design: Design, reports: Path, digest_before: str, files: list[str], reload_s: int | None = None) -> None:
     """Record what the report was built from (`inputs` as taken before anything was read) and remove what an
-    earlier report had and this one has not."""
+    earlier report had and this one has not.
+
+    reload_s: of a report that is watched.  It has nothing for print, and what an earlier one had stays until the last.
+    """
     folder = report_folder(design, reports)
-    for name in (read_json(folder / SIDECAR) or {}).get("files", []):
-        if name not in files:
+    earlier = [name for name in (read_json(folder / SIDECAR) or {}).get("files", []) if name not in files]
+    if reload_s is not None:
+        files = files + [name for name in earlier if (folder / name).is_file()]
+    else:
+        for name in earlier:
             (folder / name).unlink(missing_ok=True)
     write_json(folder / SIDECAR, {"inputs": digest_before, "reload_s": reload_s, "files": sorted(files)})
 
 
-def inputs(design: Design, store: Store) -> str:
-    """Digest all that a report depends on: the study, the design, our code, and the state of each run's files."""
+def inputs(design: Design, store: Store, reload_s: int | None = None) -> str:
+    """Digest all that a report depends on: the study, the design, our code, and the state of each run's files.
+
+    reload_s: of a report that is watched.  It is not built again for each row of a log.
+    """
     study = design.study
     return digest(
         {
@@ -61,17 +70,20 @@ def inputs(design: Design, store: Store) -> str:
                 *(one for one in _files(store.study(study.name) / "submissions") if one[0].endswith(".csv")),
             ],
             "reals": _files(store.study(study.name), only=("reals.png", "inputs.png")),
-            "runs": {run.run_id: [run.cell.name, run.seed, *_run(store.run(run.run_id))] for run in design.runs},
+            "runs": {
+                run.run_id: [run.cell.name, run.seed, *_run(store.run(run.run_id), reload_s)] for run in design.runs
+            },
         }
     )
 
 
-def _run(folder: RunFolder) -> list[Any]:
+def _run(folder: RunFolder, reload_s: int | None) -> list[Any]:
     trained = _files(folder.path, only=("trained.json",))
     state = None
     if not trained:  # whether an attempt is alive is not in its files alone
         now = folder.state()
-        state = [now.status, now.attempt, now.cause]
+        logs = _files(folder.attempt(now.attempt), only=("train.jsonl", "probes.jsonl")) if reload_s is None else []
+        state = [now.status, now.attempt, now.cause, logs]
     return [trained, state, _files(folder.snapshots), _files(folder.samples), _files(folder.scores)]
 
 
@@ -91,15 +103,9 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 
 @functools.cache
 def _code() -> str:
-    """Hash the code that makes reports."""
-    root = Path(bench.__file__).parent
-    names = ["table", "summary", "readings", "questions", "contrasts", "effects", "claims", "verdicts", "stats"]
-    names += ["report", "protocol", "outcomes", "traces", "probes/__init__", "provenance", "exhibits", "power"]
-    folders = [root / "figures", root / "render"]
-    files = [root / f"{name}.py" for name in names]
-    files += [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    """Hash the whole package: what a report says hangs on recipes and schedules as well."""
     hashed = hashlib.sha256(bench.__version__.encode())
-    for path in files:
-        if path.suffix != ".pyc":
+    for path in sorted(Path(bench.__file__).parent.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
             hashed.update(path.read_bytes())
     return hashed.hexdigest()[:16]

@@ -24,7 +24,7 @@ def build(design: Design, store: Store, reports: Path, *, again: bool = False, r
     page = freshness.report_folder(design, reports) / "index.html"
     if not again and freshness.up_to_date(design, store, reports, reload_s):
         return page
-    before = freshness.inputs(design, store)
+    before = freshness.inputs(design, store, reload_s)
     from bench.render import build as whole  # pandas and matplotlib
 
     written = whole.build(design, store, reports, reload_s)

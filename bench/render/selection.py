@@ -44,7 +44,7 @@ def selected(frame: pd.DataFrame, name: str) -> Selection | None:
         key: found["value"].to_numpy() for key, found in rows.groupby(["cell", "seed"], sort=False)
     }
     lengths = {len(track) for track in tracks.values()}
-    if len(lengths) != 1 or lengths < {2} or (what.direction == "reference" and real.empty):
+    if len(lengths) != 1 or min(lengths) < 2 or (what.direction == "reference" and real.empty):
         return None
     if not all(np.isfinite(track).all() and (what.scale == "raw" or (track > 0).all()) for track in tracks.values()):
         return None

@@ -24,10 +24,10 @@ class Estimate(NamedTuple):
     mean: float | None
     """None when n = 0."""
     sd: float | None
-    """Sample standard deviation (n - 1); None when n < 2."""
+    """Sample standard deviation (n - 1); None where there are no bounds."""
     low: float | None
     high: float | None
-    """Bounds of the t interval; None when n < 2 or a value is not finite."""
+    """Bounds of the t interval; None when n < 2, or where a value, the spread or a bound is too large for a float."""
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Estimate:
@@ -40,11 +40,17 @@ def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> 
     n = len(values)
     if n == 0 or not np.isfinite(values).all():
         return Estimate(n, None, None, None, None)
-    mean = math.fsum(values) / n  # exactly rounded, so blind to the order of the runs
     if n == 1:
-        return Estimate(1, mean, None, None, None)
-    sd = math.sqrt(math.fsum((values - mean) ** 2) / (n - 1))
+        return Estimate(1, float(values[0]), None, None, None)
+    try:
+        mean = math.fsum(values) / n  # exactly rounded, so blind to the order of the runs
+        with np.errstate(over="ignore"):
+            sd = math.sqrt(math.fsum((values - mean) ** 2) / (n - 1))
+    except OverflowError:  # of a sum; what overflows in a square is infinite
+        return Estimate(n, math.fsum(values / n), None, None, None)
     half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n)
+    if not (math.isfinite(mean - half) and math.isfinite(mean + half)):
+        return Estimate(n, mean, None, None, None)
     return Estimate(n, mean, sd, mean - half, mean + half)
 
 

@@ -130,7 +130,8 @@ def test_bold_is_what_the_paired_interval_cannot_tell_from_the_best():
         "far": {0: 10.0, 1: 111.0, 2: 212.0},
     }
     assert of(cells) == {"cell": "best", "alike": ["best", "near"]}
-    assert of(cells, "higher") == {"cell": "far", "alike": ["far"]}
+    # `far` less `near` is 10 in every seed: nothing is known of its spread, so that they are not told apart
+    assert of(cells, "higher") == {"cell": "far", "alike": ["near", "far"]}
     assert of(cells, "reference") is None
     assert of({"best": cells["best"], "twin": dict(cells["best"])}) == {"cell": "best", "alike": ["best", "twin"]}
 
@@ -138,8 +139,15 @@ def test_bold_is_what_the_paired_interval_cannot_tell_from_the_best():
 def test_only_shared_seeds_are_paired():
     # `other` has lost seed 2; over seeds 0 and 1 it is 1 and 3 above: mean 2, half-width 12.7 · √2 / √2 = 12.7: holds 0
     assert of({"best": {0: 0.0, 1: 0.0, 2: 0.0}, "other": {0: 1.0, 1: 3.0}})["alike"] == ["best", "other"]
-    # one shared seed tells nothing: no interval, not bold
-    assert of({"best": {0: 0.0, 1: 0.0}, "other": {1: 1.0, 2: 3.0}})["alike"] == ["best"]
+
+
+def test_cells_that_share_no_two_seeds_are_compared_unpaired():
+    # By Welch: means 0 and 2, variances 0 and 2 of two seeds: se 1, one degree of freedom, half-width 12.7: holds 0
+    assert of({"best": {0: 0.0, 1: 0.0}, "other": {1: 1.0, 2: 3.0}})["alike"] == ["best", "other"]
+    # means 0.5 and 100.5, variances ½: se √½, two degrees of freedom, half-width 3.04
+    assert of({"best": {0: 0.0, 1: 1.0}, "far": {2: 100.0, 3: 101.0}})["alike"] == ["best"]
+    # a spread of none gives no interval, and without one nothing is told apart
+    assert of({"best": {0: 0.0, 1: 0.0}, "other": {0: 1.0, 1: 1.0}})["alike"] == ["best", "other"]
 
 
 def test_with_one_seed_nothing_is_bold():

@@ -41,6 +41,14 @@ def test_no_replication_no_interval():
     assert stats.mean_interval([1.0, math.inf]).mean is None
 
 
+def test_what_no_float_can_hold_has_no_interval():
+    """A sum above the largest float, squares above it, and a bound above it; the means are those by hand."""
+    for values, mean in (([1e308, 1.5e308], 1.25e308), ([1e200, 3e200], 2e200), ([-1.7e308, 1.7e308], 0.0)):
+        estimate = stats.mean_interval(values)
+        assert estimate == (2, pytest.approx(mean), None, None, None)
+    assert stats.mean_interval([1e150, 3e150]).sd == pytest.approx(math.sqrt(2) * 1e150)
+
+
 def test_the_order_of_seeds_changes_no_bit():
     values = np.random.default_rng(2).lognormal(size=50)
     assert stats.mean_interval(values) == stats.mean_interval(values[::-1])

@@ -28,9 +28,10 @@ _STATES = ("done", "diverged", "collapsed", "never_learned", "failed", "unfinish
 def best(readings: Readings, metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Of each value that has a better direction: the best cell, and all that cannot be told from it, itself among them.
 
-    Best by the mean on the metric's scale.  A cell cannot be told from it when the 95 % t interval of their paired
-    contrast over the seeds that both have includes none, or when they are equal in all of them.  Cells with fewer than
-    two seeds take no part, and alone a cell is best of nothing.  Not adjusted for the number of cells.
+    Best by the mean on the metric's scale.  A cell can be told from it when the 95 % t interval of their contrast
+    excludes none: paired over the seeds that both have, or not paired where those are fewer than two.  Without an
+    interval nothing is told apart.  Cells with fewer than two seeds take no part, and alone a cell is best of nothing.
+    Not adjusted for the number of cells.
     """
     found = {}
     for metric in metrics:
@@ -47,11 +48,10 @@ def best(readings: Readings, metrics: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def _alike(reading: Reading, cell: str, other: str) -> bool:
     shared = sorted(set(reading.cells[cell]) & set(reading.cells[other]))
+    paired = len(shared) > 1
     pair = {name: {seed: reading.cells[name][seed] for seed in shared} for name in (cell, other)}
-    one = contrast(pair, {cell: 1.0, other: -1.0})
-    if one.low is None or one.high is None:
-        return len(shared) > 1 and pair[cell] == pair[other]
-    return one.low <= 0 <= one.high
+    one = contrast(pair if paired else reading.cells, {cell: 1.0, other: -1.0}, paired=paired)
+    return one.low is None or one.high is None or one.low <= 0 <= one.high
 
 
 def protocols(frame: pd.DataFrame, store: Store) -> dict[str, dict[str, Any]]:

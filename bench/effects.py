@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,7 @@ def _of_measure(
 ) -> list[dict[str, Any]]:
     found = [(question, contrast(reading.cells, question.weights)) for question in questions(design, reading.known)]
     pooled = pooled_contrasts(reading.cells, [question.weights for question, _ in found])
-    q = _adjusted([one.p for _, one in found])
-    tests = sum(one.p is not None for _, one in found)
+    q, tests = _adjusted([_key(question.weights) for question, _ in found], [one.p for _, one in found])
     interacting = [
         question
         for question, one in found
@@ -198,22 +197,34 @@ def _notes(
     return said
 
 
-def _adjusted(p: Sequence[float | None]) -> list[float | None]:
-    """Benjamini and Hochberg's q of those that have a p."""
-    known = iter(stats.benjamini_hochberg([one for one in p if one is not None]))
-    return [None if one is None else next(known) for one in p]
+def _key(weights: Mapping[str, float]) -> frozenset[tuple[str, float]]:
+    """What two questions that are one test have in common: weights that are alike but for a factor."""
+    first = weights[min(weights)] if weights else 1.0
+    return frozenset((cell, round(weight / first, 9)) for cell, weight in weights.items())
+
+
+def _adjusted(keys: Sequence[Hashable], p: Sequence[float | None]) -> tuple[list[float | None], int]:
+    """Benjamini and Hochberg's q of those that have a p, over distinct tests; and how many those are.
+
+    A row that asks what another asks, under another name, has the same key: it counts once, and has the same q.
+    """
+    distinct = {key: one for key, one in zip(keys, p, strict=True) if one is not None}
+    q = dict(zip(distinct, stats.benjamini_hochberg(list(distinct.values())), strict=True))
+    return [None if one is None else q[key] for key, one in zip(keys, p, strict=True)], len(distinct)
 
 
 def _of_success(design: Design, success: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
     """Differences in the share of runs that succeed, for each question of two sides."""
     known = [cell for cell, (_, n) in success.items() if n]
     rows: list[dict[str, Any]] = []
+    keys: list[Hashable] = []
     for question in questions(design, known):
         left, right = sides(question.weights)
         counts = [sum(success[cell][place] for cell in side) for side in (left, right) for place in (0, 1)]
         found = stats.compare_rates(*counts)
         if question.kind == "interaction" or found is None:
             continue
+        keys.append(frozenset((frozenset(left), frozenset(right))))
         rows.append(
             {
                 "kind": question.kind,
@@ -234,8 +245,9 @@ def _of_success(design: Design, success: Mapping[str, tuple[int, int]]) -> list[
                 "greyed": False,
             }
         )
-    for row, q in zip(rows, _adjusted([row["p"] for row in rows]), strict=True):
-        row.update(q=q, tests=len(rows))
+    adjusted, tests = _adjusted(keys, [row["p"] for row in rows])
+    for row, q in zip(rows, adjusted, strict=True):
+        row.update(q=q, tests=tests)
     return rows
 
 

@@ -6,6 +6,7 @@ Imports neither NumPy nor pandas until it is asked: a plan answers at once.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -128,7 +129,8 @@ def said(design: Design, found: Spread) -> list[str]:
 def seeds_for(design: Design, found: Spread, size: float, wanted: float = WANTED) -> list[tuple[str, int | None]]:
     """Say how many seeds find an effect of `size` on the scale: (what, seeds), None beyond `MOST_SEEDS`.
 
-    Each kind of question first, at 5 %; then each claim at 5 % over the number of claims, which is Holm's first step.
+    Each kind of question first, at 5 %; then each claim of an effect on this measure, at 5 % over the number of claims,
+    which is Holm's first step.  An equivalence seeks no effect, and is not among them.
     found: with an sd.
     """
     from bench.claims import compared
@@ -138,7 +140,7 @@ def seeds_for(design: Design, found: Spread, size: float, wanted: float = WANTED
     listed = [(what, seeds_needed(size, found.sd * norm, LEVEL, wanted, MOST_SEEDS)) for what, norm in _sizes(design)]
     claims = design.study.claims
     for claim in claims:
-        if claim.kind not in ("difference", "equivalence", "interaction") or claim.measure not in found.measure:
+        if claim.kind not in ("difference", "interaction") or not _same_measure(claim.measure, found.measure):
             continue
         weights = compared(claim, design).weights
         if weights:
@@ -147,6 +149,24 @@ def seeds_for(design: Design, found: Spread, size: float, wanted: float = WANTED
                 (f"claim: {claim.says}", seeds_needed(size, found.sd * norm, LEVEL / len(claims), wanted, MOST_SEEDS))
             )
     return listed
+
+
+def _same_measure(claimed: str, value: str) -> bool:
+    """Whether two names mean one measure: they are equal, or one is a metric and the other a value that it yields."""
+    if claimed == value:
+        return True
+    if {claimed, value} <= protocol.METRICS.keys():
+        return False
+    return any(
+        metric in protocol.METRICS and not protocol.is_detail(one) and _carries(one, metric)
+        for metric, one in ((claimed, value), (value, claimed))
+    )
+
+
+def _carries(value: str, metric: str) -> bool:
+    """Whether a value's name is the metric's, with a count, an extractor or a resize behind it."""
+    name = "fi?d" if metric == "fd" else re.escape(metric)  # on Inception's features fd is called fid
+    return re.match(rf"{name}(?![a-z]|_(?!legacy_)[a-z])", value) is not None
 
 
 def _sizes(design: Design) -> Iterator[tuple[str, float]]:

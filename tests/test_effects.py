@@ -164,6 +164,28 @@ def test_benjamini_hochberg_and_holm_by_hand():
     assert stats.benjamini_hochberg(drawn.tolist()) == pytest.approx(multipletests(drawn, method="fdr_bh")[1])
 
 
+def test_the_same_contrast_under_two_names_is_one_test(tmp_path):
+    """A 2×2 asks 10 questions: 2 main effects, an interaction, 4 simple effects, 3 cells against the reference.
+
+    Of those three, two are the simple effects at the reference's levels: 8 tests, and as many q by statsmodels.
+    """
+    wide = {cell: [value + place**2 * seed for seed, value in enumerate(found)] for place, (cell, found) in
+            enumerate(LOGS.items(), 1)}  # fmt: skip
+    design, _, _, readings = studied(tmp_path, wide)
+    found = answered(design, readings)
+    assert len(found) == 10 and set(found["tests"]) == {8}
+    twins = [("simple", "g_norm: adain | d_weight=none"), ("reference", "g_norm=adain,d_weight=none")]
+    twins += [("simple", "d_weight: spectral | g_norm=bn"), ("reference", "g_norm=bn,d_weight=spectral")]
+    for simple, reference in (twins[:2], twins[2:]):
+        assert (
+            found.loc[simple, "p"] == found.loc[reference, "p"] and found.loc[simple, "q"] == found.loc[reference, "q"]
+        )
+    once = found.drop(index=[twins[1], twins[3]])
+    assert once["q"].tolist() == pytest.approx(multipletests(once["p"], method="fdr_bh")[1].tolist())
+    success = effects.estimate(design, readings)
+    assert set(success[success["metric"] == "success"]["tests"]) == {7}  # an interaction has no two sides
+
+
 def test_the_composite_median_by_hand():
     assert stats.composite_median([1.0, 5.0, None], "lower") == 5.0
     assert stats.composite_median([1.0, 5.0, None], "higher") == 1.0

@@ -1,5 +1,6 @@
 """What a design can show before it runs, and the commands that say it."""
 
+import dataclasses
 import math
 import re
 import sys
@@ -11,6 +12,7 @@ from test_effects import LOGS, ROWS, studied
 from bench import plan, power
 from bench.contrasts import detectable, seeds_needed
 from bench.store import Store
+from bench.study_file import Difference, Equivalence
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,34 @@ def test_the_command_says_how_many_seeds(done, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", asked(folder))
     assert plan.main() == 0
     assert "from 12 runs in 4 cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("measure", "listed"),
+    [
+        ("ssim", {"ssim"}),
+        ("ms_ssim", {"ms"}),
+        ("ms_ssim_5s", {"ms"}),
+        ("fd", {"fd"}),
+        ("fd[random]", {"fd"}),
+        ("fid2k", {"fd", "fid"}),
+        ("fid", {"fid"}),
+        ("fid_infinity", set()),
+        ("swd_16", set()),
+    ],
+)
+def test_only_claims_of_an_effect_on_that_measure_are_listed(tmp_path, measure, listed):
+    """`ssim` is in `ms_ssim` as text only; on Inception `fd` is `fid2k`; a level of SWD is not SWD."""
+    design = mini.a_design(tmp_path)
+    sides = {"left": {"d_weight": "spectral"}, "right": {"d_weight": "none"}}
+    names = {"ssim": "ssim", "ms": "ms_ssim", "fd": "fd", "fid": "fid", "swd": "swd"}
+    claims = (
+        *(Difference(says=x, kind="difference", measure=m, expect="lower", **sides) for x, m in names.items()),
+        *(Equivalence(says=f"{x} =", kind="equivalence", measure=m, margin=1.1, **sides) for x, m in names.items()),
+    )
+    design = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=claims))
+    found = power.seeds_for(design, power.Spread(measure, "log", 0.1, "as given"), 0.1)
+    assert {what for what, _ in found if what.startswith("claim")} == {f"claim: {one}" for one in listed}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import miniature as mini
 import pytest
 
 from bench import figures
+from bench.render import page as page_module
 from bench.render import report, samples
+from bench.render.content import command
 from bench.store import Store
 
 REFERENCE_LAST = mini.STUDY.replace("[fd, swd, ms_ssim]", "[fd]").replace(
@@ -39,3 +41,45 @@ def test_the_printed_samples_have_the_reference_and_name_what_is_missing(crowded
     assert drawn["columns"][-2:] == ["adain · spectral", "bn · d_weight=none"]
     paper = (folder / "paper.tex").read_text()
     assert "2 of 4 cells are shown, 2 are left out" in paper and "in every cell, at" not in paper
+
+
+def test_captions_say_what_a_line_is_and_alt_text_is_no_caption(crowded):
+    paper = (crowded[0] / "paper.tex").read_text()
+    assert "Means at the end" not in paper and "thick: a cell's mean over seeds" in paper
+
+
+def test_success_is_no_more_than_was_judged(crowded):
+    """The study asks for Fréchet distance alone, which says nothing of collapse."""
+    folder, _ = crowded
+    page, methods = (folder / "index.html").read_text(), (folder / "methods.md").read_text()
+    assert "4 runs with an outcome 4 reached the end." in methods
+    assert "Collapse was not judged (none of ms_ssim, prdc, modes is asked for)" in methods
+    assert "succeeded" not in methods and "has collapsed when" not in methods
+    assert ">collapse was not judged<" in page
+    assert page.count("was not judged: none of ms_ssim") == 2 and "collapsed nor never learned</a>" not in page
+
+
+def test_a_number_is_not_broken():
+    assert page_module._breakable("lr=0.0002,g_norm=bn.x") == "lr=<wbr>0.0002,<wbr>g_<wbr>norm=<wbr>bn.<wbr>x"
+
+
+def test_the_command_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    design = mini.a_design(tmp_path, text=REFERENCE_LAST, seeds=1)
+    said = set()
+    for folder in (tmp_path, tmp_path.parent):
+        monkeypatch.chdir(folder)
+        said.add(command(design))
+    assert said == {"python -m bench.run miniature.yaml"}
+
+
+def test_no_path_of_a_machine_is_in_the_appendix(tmp_path):
+    """Whichever list of settings is printed, it leaves out where the data lie."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.png").write_bytes(mini.png(mini.plain(None, 0)[:32, :32]))
+    text = REFERENCE_LAST.replace("{{name: faces, size: 32}}", f"{{{{name: folder, folder: {folder}, size: 32}}}}")
+    design, store = mini.a_design(tmp_path, text=text, seeds=1), Store(tmp_path / "results")
+    page = report.build(design, store, tmp_path / "reports")
+    assert "pictures" in (page.parent / "index.html").read_text()  # the study file itself
+    assert "pictures" not in (page.parent / "methods.md").read_text()

@@ -6,7 +6,6 @@ Numbers come with the text in which they are shown.
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import pandas as pd
 
 from bench import figures, outcomes, protocol, table
 from bench.design import Design
-from bench.render.runs import mixed_stamps, run_rows, unlabelled
+from bench.render.runs import mixed_stamps, run_rows, unjudged, unlabelled
 from bench.store import Store
 from bench.study import shipped
 
@@ -26,6 +25,9 @@ DESCRIPTIVE_BELOW = 5
 ARROWS = {"lower": ("↓", "lower is better"), "higher": ("↑", "higher is better"), "reference": ("≈", "as real images")}
 LABELS = ("collapsed", "never_learned")
 NONE = "—"
+APART = ("seed", "sources", "forced", "data.folder", "data.input_folder", "data.fingerprint")
+"""Knobs that are no settings to compare or to print: what each run has of its own, paths of a machine, and the mark of
+the data, which stands with the data."""
 
 
 def content(
@@ -52,7 +54,11 @@ def content(
         "metrics": metrics,
         "cells": cells,
         "curves": _curves(frame, metrics),
-        "collapse": {"words": outcomes.words(study.collapse), "unlabelled": unlabelled(runs)},
+        "collapse": {
+            "words": outcomes.words(study.collapse),
+            "unlabelled": unlabelled(runs),
+            "unjudged": unjudged(runs),
+        },
         "claims": [_claim(claim) for claim in study.claims],
         "exclusions": [{"name": gone.name, "why": gone.why, "rule": gone.rule} for gone in design.exclusions],
         "failed_scores": _failed_scores(frame),
@@ -73,11 +79,8 @@ def command(design: Design) -> str:
 
 
 def _shown_path(path: Path) -> str:
-    """The path from here or from a checkout; of a file elsewhere its name, which says nothing of this machine."""
-    if shipped().get(path.stem) == path.resolve():
-        return f"ablations/{path.name}"
-    relative = os.path.relpath(path)
-    return path.name if relative.startswith("..") else relative
+    """The path from a checkout; of a file elsewhere its name: the same wherever the report is built."""
+    return f"ablations/{path.name}" if shipped().get(path.stem) == path.resolve() else path.name
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -143,7 +146,11 @@ def _badges(
     if len({(cell["success"]["k"], cell["success"]["n"]) for cell in cells if cell["success"]["n"]}) > 1 and any(
         cell["diverged"] or cell["collapsed"] or cell["never_learned"] for cell in cells
     ):
-        said.append(("caution", "cells differ in success", "Means are over survivors: compare them with care."))
+        title = "Means are over the runs that reached the end, collapsed ones included: compare them with care."
+        said.append(("caution", "cells differ in success", title))
+    if why := unjudged(runs):
+        title = f"Success means that a run reached its end: {why}."
+        said.append(("caution", "collapse was not judged", title))
     if any(cell.forced for cell in design.cells):
         said.append(("caution", "forced cells", "Some cells run against the validity rules."))
     return [{"tone": tone, "text": text, "title": title} for tone, text, title in said]

@@ -111,7 +111,8 @@ def _forest_caption(one: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> st
             "independent from score to score."
         )
     if any(row["greyed"] for row in rows):
-        said += " Grey, with a hollow mark: the compared cells differ in success, and survivors are compared."
+        said += " Grey, with a hollow mark: the compared cells differ in success, and only runs that reached their "
+        said += "end are compared."
     return said + " Exploratory."
 
 
@@ -174,7 +175,9 @@ def _crossing_caption(one: Mapping[str, Any], crossing: Mapping[str, Any]) -> st
     across, factor = crossing["factors"]
     counts = sorted({point["n"] for point in crossing["points"]})
     seeds = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
-    mean = "geometric means" if crossing["scale"] == "ratio" else "means"
+    mean = "means"
+    if crossing["scale"] == "ratio":
+        mean, seeds = "geometric means", f"{seeds}; the table of results has arithmetic ones"
     said = (
         f"{one['label']} over {across} by {factor}: {mean} over seeds ({seeds}); faint: one line a seed; dashed: where "
         "a line would lie if the factors did not interact."

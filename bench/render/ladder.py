@@ -11,15 +11,13 @@ from bench.design import Design
 from bench.effects import WORDS, shower
 from bench.readings import Reading
 from bench.render.answers import CONFOUNDED
-from bench.render.content import plain
+from bench.render.content import APART, plain
 from bench.render.drawings import ASIDE
 from bench.render.effects import primary
 from bench.render.part import Given, Part
 from bench.render.save import FORMATS, file_name
 from bench.setting import resolved
 from bench.verdicts import figure
-
-LEFT_OUT = ("seed", "sources", "forced", "data.folder", "data.fingerprint")
 
 
 def part(given: Given) -> Part:
@@ -53,7 +51,7 @@ def _settings(design: Design) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for run in design.runs:
         if run.cell.name not in found:
-            every = {key: value for key, value in resolved(run.setting).items() if key not in LEFT_OUT}
+            every = {key: value for key, value in resolved(run.setting).items() if key not in APART}
             found[run.cell.name] = {key: _text(value) for key, value in every.items()}
     differ = [key for key in next(iter(found.values()), {}) if len({one[key] for one in found.values()}) > 1]
     return {cell.name: {key: found[cell.name][key] for key in differ} for cell in design.cells}
@@ -145,9 +143,11 @@ def _draw(made: Part, given: Given, one: Mapping[str, Any], first: bool) -> dict
         value_label=f"{one['label']}\n({one['meaning']})",
         step_label=f"{'ratio' if one['scale'] == 'ratio' else 'difference'} to the row before",
     )
-    mean = "geometric mean" if one["scale"] == "ratio" else "mean"
+    mean = "mean over seeds"
+    if one["scale"] == "ratio":
+        mean = "geometric mean over seeds (the table of results has arithmetic ones)"
     caption = (
-        f"{one['label']} row by row: at the left what each row has that the first has not; {mean} over seeds with its "
+        f"{one['label']} row by row: at the left what each row has that the first has not; {mean} with its "
         "95 % t interval; the step from the row before, with its own; faint: one dot a seed. " + CONFOUNDED
     )
     alt = "; ".join(

@@ -11,7 +11,7 @@ from bench import datasets, outcomes
 from bench.design import Design
 from bench.files import read_json
 from bench.render import citations
-from bench.render.content import plain, plural
+from bench.render.content import APART, plain, plural
 from bench.render.latex import escaped
 from bench.render.part import Given, Part
 from bench.setting import Data
@@ -160,7 +160,7 @@ def _model(given: Given, shared: Mapping[str, str]) -> str:
     study = given.design.study
     paper = citations.RECIPES.get(study.recipe)
     text = f"Settings are those of the recipe {study.recipe}" + (f" ({paper})" if paper else "")
-    changed = [f"{key} = {plain(value)}" for key, value in study.fixed.items()]
+    changed = [f"{key} = {plain(value)}" for key, value in study.fixed.items() if key not in APART]
     text += f", but for what the study fixes: {', '.join(changed)}." if changed else "."
     listed = _listed(shared, _MODEL)
     return text + (f" The cells share: {listed}." if listed else "") + " All others are listed in the report."
@@ -284,17 +284,25 @@ def _estimates(given: Given, metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _failures(given: Given) -> str:
-    runs, study = given.content["runs"], given.design.study
+    runs, study, unjudged = given.content["runs"], given.design.study, given.content["collapse"]["unjudged"]
     counts = Counter(run["outcome"] for run in runs if run["outcome"])
     ended, k = sum(counts.values()), counts["done"]
     words = ", ".join(f"{n} {label.replace('_', ' ')}" for label, n in sorted(counts.items()) if label != "done")
-    text = f"Of {plural(ended, 'run')} with an outcome {k} succeeded" + (f" ({words})" if words else "") + ". "
+    text = f"Of {plural(ended, 'run')} with an outcome {k} {'reached the end' if unjudged else 'succeeded'}"
+    text += (f" ({words})" if words else "") + ". "
     text += (
         "A run that diverges is an outcome and is never replaced by another seed; a run that the machine failed is "
-        "repeated with its seed. A run has collapsed when its last two snapshots meet the criterion after an earlier "
-        f"one did not, and never learned when all do: {outcomes.words(study.collapse)}. "
+        "repeated with its seed. "
     )
-    text += "Means are over runs that reached their end; shares of success have Wilson’s 95 % interval."
+    if unjudged:
+        text += f"Collapse was not judged ({unjudged}): success means that a run reached its end. "
+    else:
+        text += (
+            "A run has collapsed when its last two snapshots meet the criterion after an earlier one did not, and "
+            f"never learned when all do: {outcomes.words(study.collapse)}. "
+        )
+    text += "Means are over the runs that reached the end, collapsed ones included; "
+    text += "shares of success have Wilson’s 95 % interval."
     return text
 
 

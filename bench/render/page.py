@@ -102,8 +102,8 @@ def swatch(look: Mapping[str, Any]) -> Markup:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a long name break after the signs that part it."""
-    return Markup(re.sub(r"([=,_./])", r"\1<wbr>", str(escape(name))))
+    """Let a long name break after the signs that part it, and no number."""
+    return Markup(re.sub(r"([=_/]|[.,](?!\d)|(?<!\d)[.,])", r"\1<wbr>", str(escape(name))))
 
 
 def _variable(colour: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from bench import figures, power
 from bench.design import Design, Run
 from bench.readings import Readings
-from bench.render.content import plain, plural
+from bench.render.content import APART, plain, plural
 from bench.render.part import Given, Part
 from bench.setting import resolved
 from bench.store import Store
@@ -42,7 +42,7 @@ def _design(given: Given) -> dict[str, Any]:
             }
             for factor, present in levels.items()
         ],
-        "fixed": {key: plain(value) for key, value in study.fixed.items()},
+        "fixed": {key: plain(value) for key, value in study.fixed.items() if key not in APART},
         "shared": _shared(design),
         "seeds": list(study.seeds),
         "metrics": list(study.metrics),
@@ -81,11 +81,10 @@ def _shared(design: Design) -> dict[str, str]:
     settings = [resolved(run.setting) for run in _one_of_each(design)]
     if not settings:
         return {}
-    left_out = ("seed", "sources", "data.folder", "data.input_folder", "forced")
     return {
         key: plain(value)
         for key, value in settings[0].items()
-        if key not in left_out and value is not None and all(other[key] == value for other in settings)
+        if key not in APART and value is not None and all(other[key] == value for other in settings)
     }
 
 
@@ -95,12 +94,11 @@ def _departures(design: Design) -> dict[str, dict[str, str]]:
     base = next((cell.name for cell in design.cells if cell.levels == design.study.reference), None)
     if base not in settings:
         return {}
-    left_out = ("seed", "sources", "forced")
     return {
         cell.name: {
             key: "none" if value is None else plain(value)
             for key, value in settings[cell.name].items()
-            if key not in left_out and value != settings[base][key]
+            if key not in APART and value != settings[base][key]
         }
         for cell in design.cells
     }

@@ -40,10 +40,26 @@ def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str
     """Draw a measure of a trace (`traces.collect`) over training, a line a seed and a mean a cell."""
     what, here = MEASURES[name], trace[trace["measure"] == name]
     ax = figures.curves(here, looks, title=what.label, unit=what.unit, scale=what.scale)
-    last = here.sort_values("kimg").groupby(["cell", "seed"]).tail(1).groupby("cell", sort=False)["value"].mean()
+    last = (
+        here.sort_values("kimg", kind="stable")
+        .groupby(["cell", "seed"])
+        .tail(1)
+        .groupby("cell", sort=False)["value"]
+        .mean()
+    )
     ends = ", ".join(f"{looks[str(cell)].label} {value:.3g}" for cell, value in last.items())
     alt = f"{what.label} over kimg. Means at the end: {ends}."
-    return made.draw(cast(Figure, ax.figure), f"probe-{name.replace('_', '-')}", f"{what.label} over kimg", alt)
+    crowd = len(looks) > figures.CROWD
+    caption = (
+        f"{what.label} over thousands of real images shown to the discriminator"
+        f"{f', {what.unit}' if what.unit else ''}. "
+        + ("Lines: means over seeds" if crowd else "Thin: one seed; thick: a cell’s mean over seeds")
+        + ", dashed where fewer seeds have a value"
+        + ("; " if crowd else "; band: their minimum to maximum; ")
+        + "a cross ends a run that diverged."
+    )
+    ident = f"probe-{name.replace('_', '-')}"
+    return made.draw(cast(Figure, ax.figure), ident, f"{what.label} over kimg", alt, caption=caption)
 
 
 def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
@@ -55,7 +71,14 @@ def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
             outcome = run["outcome"].replace("_", " ")
             alt = f"{what.title} over kimg, {run['cell']}, seed {run['seed']}, which {outcome}."
             ident = f"probe-{run['run_id']}-{name.replace('_', '-')}"
-            found.append(made.draw(cast(Figure, ax.figure), ident, f"{what.title} over kimg", alt, ("png", "svg")))
+            lines = (
+                "a line a layer, blue in G, orange in D, paler towards the input" if what.layers else "a line a number"
+            )
+            caption = f"{alt.removesuffix('.')}: one run, so no mean and no band; {lines}."
+            chart = made.draw(
+                cast(Figure, ax.figure), ident, f"{what.title} over kimg", alt, ("png", "svg"), caption=caption
+            )
+            found.append(chart)
     return found
 
 

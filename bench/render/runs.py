@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import figures, provenance
+from bench import figures, outcomes, provenance
 from bench.design import Design, Run
 from bench.files import read_json
 from bench.store import RunState, Store
@@ -37,6 +37,14 @@ def unlabelled(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Why runs that are done have no label, and how many: [{note, runs}]."""
     notes = Counter(run["outcome_note"] for run in runs if run["outcome_note"])
     return [{"note": note, "runs": n} for note, n in sorted(notes.items())]
+
+
+def unjudged(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Why collapse was judged of no run at all; "" where it was of any, or none has reached the end."""
+    notes = [run["outcome_note"] for run in runs if run["status"] == "done"]
+    if not all(outcomes.unknown(note) for note in notes):
+        return ""
+    return "; ".join(sorted({note.partition(": ")[2] for note in notes}))
 
 
 def mixed_stamps(design: Design, store: Store) -> list[dict[str, Any]]:

@@ -38,8 +38,8 @@ def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> C
     )
     caption = (
         f"{metric['label']} over thousands of real images shown to the discriminator, {metric['meaning']}. Thin: one "
-        "seed; thick: their mean, dashed where fewer seeds have a value than the cell has runs; band: their minimum to "
-        "maximum; a cross ends a run that diverged."
+        "seed; thick: their arithmetic mean, dashed where fewer seeds have a value than the cell has runs; band: their "
+        "minimum to maximum; collapsed runs are among them, a cross ends a run that diverged."
     )
     return made.draw(
         cast(Figure, ax.figure),

@@ -109,9 +109,10 @@ def _charts(made: Part, rows: Sequence[Mapping[str, Any]], given: Given) -> list
             {row["name"]: row["censored"] for row in rows},
             given.looks,
         )
+        well = "not diverged" if given.content["collapse"]["unjudged"] else "neither diverged nor collapsed"
         alt = "Share of runs that had not failed, over kimg. " + "; ".join(map(_survived, filter(_ended, rows))) + "."
         caption = (
-            "Share of each cell’s runs that had neither diverged nor collapsed, by images shown to the discriminator "
+            f"Share of each cell’s runs that had {well}, by images shown to the discriminator "
             "(Kaplan and Meier); ticks are runs that ended without having failed."
         )
         title = "Runs that had not failed yet"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -224,6 +225,20 @@ def test_what_can_be_scrolled_can_be_reached_by_keyboard(open_page):
     assert page.evaluate(unreachable) == 0
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_what_is_folded_away_is_printed(open_page, tmp_path, javascript):
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext here")
+    page, printed = open_page(javascript=javascript), tmp_path / "report.pdf"
+    folded = page.locator("details:not([open])").count()
+    assert folded > 3
+    page.pdf(format="A4", path=printed)
+    text = subprocess.run(["pdftotext", printed, "-"], capture_output=True, text=True, check=True).stdout
+    for inside in ("All numbers of SWD", "against g_norm=bn", "Wilson", "Losses of unlike objectives"):
+        assert inside in " ".join(text.split())
+    assert page.locator("details:not([open])").count() == folded
 
 
 def test_it_prints(open_page):

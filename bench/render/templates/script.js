@@ -12,6 +12,15 @@
     control.hidden = false;
     show();
   }
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const part of closed) part.open = false;
+    closed = [];
+  });
   const filter = document.getElementById("run-filter");
   if (filter) {
     const rows = [...document.querySelectorAll("table.filtered tbody tr")];

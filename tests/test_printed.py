@@ -28,6 +28,7 @@ def crowded(tmp_path_factory):
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samples, "MOST", 2)
+        patch.setattr(figures, "NAMED", 2)
         draw = figures.sample_grid
         patch.setattr(figures, "sample_grid", lambda tiles, **said: (drawn.append(said), draw(tiles, **said))[1])
         design, store = mini.a_design(folder, text=REFERENCE_LAST, seeds=1), Store(folder / "results")
@@ -83,3 +84,19 @@ def test_no_path_of_a_machine_is_in_the_appendix(tmp_path):
     page = report.build(design, store, tmp_path / "reports")
     assert "pictures" in (page.parent / "index.html").read_text()  # the study file itself
     assert "pictures" not in (page.parent / "methods.md").read_text()
+
+
+def test_many_cells_are_named_in_a_key(crowded):
+    folder, _ = crowded
+    paper = (folder / "paper.tex").read_text()
+    assert paper.count("{figures/key.pdf}") == 1 and "Cells are named in the key" in paper
+    assert (folder / "figures" / "key.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_key_has_each_name_within_its_figure():
+    looks = {str(n): figures.Look(("#0072b2", "#d55e00"), "o", f"_level{n} · spectral norm") for n in range(25)}
+    drawn = figures.settle(figures.key(looks))
+    (box,) = drawn.legends
+    assert [text.get_text().strip() for text in box.get_texts()] == [look.label for look in looks.values()]
+    edge = box.get_window_extent().transformed(drawn.transFigure.inverted())
+    assert min(edge.x0, edge.y0) >= 0 and max(edge.x1, edge.y1) <= 1

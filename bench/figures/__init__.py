@@ -11,6 +11,7 @@ from bench.figures.cost import Priced, cost
 from bench.figures.curves import curves
 from bench.figures.forest import Effect, forest
 from bench.figures.interaction import interaction
+from bench.figures.key import key
 from bench.figures.ladder import Rung, ladder
 from bench.figures.looks import Look, departures, level_colours, looks, reference_levels, shared_levels, short_name
 from bench.figures.probing import probe
@@ -23,6 +24,7 @@ from bench.figures.style import (
     LINE,
     MARKERS,
     MUTED,
+    NAMED,
     PAPER,
     REFERENCE,
     STYLE,
@@ -40,6 +42,7 @@ __all__ = [
     "MARKERS",
     "MOST_ROWS",
     "MUTED",
+    "NAMED",
     "PAPER",
     "REFERENCE",
     "STYLE",
@@ -53,6 +56,7 @@ __all__ = [
     "departures",
     "forest",
     "interaction",
+    "key",
     "ladder",
     "level_colours",
     "looks",

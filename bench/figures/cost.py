@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.figures.curves import log_axis
 from bench.figures.looks import Look
-from bench.figures.style import CROWD, INK, MUTED, PAPER, STYLE, WIDTHS, short, spread
+from bench.figures.style import CROWD, INK, MUTED, NAMED, PAPER, STYLE, WIDTHS, short, spread
 
 WIDE = 4.0
 """Costs that differ by more than such a factor have a log axis."""
@@ -66,7 +66,7 @@ def cost(
         ax.set_xlabel(label)
         if unit:
             ax.set_ylabel(unit)
-        if len(cells) <= 8:
+        if len(cells) <= NAMED:
             _names(ax, cells, looks)
         return ax
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from bench.figures.looks import Look
-from bench.figures.style import CROWD, INK, MUTED, PAPER, STYLE, WIDTHS, short, spread
+from bench.figures.style import CROWD, INK, MUTED, NAMED, PAPER, STYLE, WIDTHS, short, spread
 
 
 def curves(
@@ -62,13 +62,13 @@ def curves(
         if unit:
             ax.set_ylabel(unit)
         _references(ax, real, floor if near else None, noise)
-        if len(ends) <= 8:
+        if len(ends) <= NAMED:
             direct_labels(ax, ends)
         return ax
 
 
 def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
-    main, bold = look.colours[0], cells <= 8
+    main, bold = look.colours[0], cells <= NAMED
     here = here.sort_values("kimg", kind="stable")
     if cells <= CROWD:
         for _, line in here.groupby("seed"):

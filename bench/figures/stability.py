@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bench.figures.curves import direct_labels
 from bench.figures.looks import Look
-from bench.figures.style import INK, LINE, MUTED, PAPER, STYLE, WIDTHS, short
+from bench.figures.style import INK, LINE, MUTED, NAMED, PAPER, STYLE, WIDTHS, short
 
 ROW = 0.24
 """Inches of a cell's row."""
@@ -150,7 +150,7 @@ def survival(
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=last > 4))
         ax.set_title("Runs that had not failed yet")
         ax.set_xlabel("kimg shown to D")
-        if len(ends) <= 8:
+        if len(ends) <= NAMED:
             direct_labels(ax, ends)
         return ax
 

@@ -18,6 +18,9 @@ WIDTHS = {"column": 3.25, "page": 6.75}
 CROWD = 16
 """More cells than that are drawn by their means alone."""
 
+NAMED = 8
+"""Of so many cells each has its name at its line's end; of more, the key (`figures.key`) has them."""
+
 STYLE: Any = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],

@@ -12,6 +12,7 @@ from bench import figures, stats, table
 from bench.design import Run
 from bench.files import read_rows
 from bench.render.part import Given, Part
+from bench.render.scores import keyed
 from bench.store import RunFolder
 
 UNITS = {"cpu": "CPU-hours", "gpu": "GPU-hours"}
@@ -216,5 +217,6 @@ def _chart(
     )
     if said["packed"]:
         caption += " Runs shared their device, so the hours are no measurement of speed."
+    caption += keyed(given.looks)
     title = f"{score['label']} by {said['unit']}"
     return made.draw(cast(Figure, ax.figure), "score-by-hours", title, alt, caption=caption, metrics=[score["name"]])

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from bench import figures, table, traces
 from bench.probes import MEASURES, PROBES
 from bench.render.part import Chart, Given, Part
+from bench.render.scores import keyed
 from bench.store import Store
 
 SHOWN = 4
@@ -57,6 +58,7 @@ def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str
         + ", dashed where fewer seeds have a value"
         + ("; " if crowd else "; band: their minimum to maximum; ")
         + "a cross ends a run that diverged."
+        + keyed(looks)
     )
     ident = f"probe-{name.replace('_', '-')}"
     return made.draw(cast(Figure, ax.figure), ident, f"{what.label} over kimg", alt, caption=caption)

@@ -11,10 +11,14 @@ from bench import figures
 from bench.render.part import Chart, Given, Part
 from bench.render.save import file_name
 
+MOST_KEYS = 120
+"""Cells of the key; more do not fit on a page, nor can their looks be told apart."""
+
 
 def part(given: Given) -> Part:
-    """Draw `charts`, a curve a score."""
+    """Draw `charts`, a curve a score; and for print, of many cells, the key to their looks."""
     content, made = given.content, Part()
+    _key(made, given)
     charts: list[Chart] = []
     for metric in content["metrics"]:
         if not metric["detail"] and content["curves"][metric["name"]]:
@@ -22,6 +26,20 @@ def part(given: Given) -> Part:
             charts.append(_chart(made, given, metric, name))
     made.shown["charts"] = charts
     return made
+
+
+def _key(made: Part, given: Given) -> None:
+    """Draw the key, for paper, of cells that are too many to be named in each figure."""
+    looks = dict(list(given.looks.items())[:MOST_KEYS])
+    if len(looks) > figures.NAMED and any(run["outcome"] for run in given.content["runs"]):
+        first = f" (the first {len(looks)} of {len(given.looks)})" if len(looks) < len(given.looks) else ""
+        caption = f"Colours and marks of the cells{first} in all figures that do not name them; the reference is grey."
+        made.keep(figures.key(looks), "key", "Colours and marks of the cells", caption)
+
+
+def keyed(looks: Mapping[str, figures.Look]) -> str:
+    """What a caption says where the key has the cells' names."""
+    return " Cells are named in the key to colours and marks." if len(looks) > figures.NAMED else ""
 
 
 def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> Chart:
@@ -39,7 +57,7 @@ def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> C
     caption = (
         f"{metric['label']} over thousands of real images shown to the discriminator, {metric['meaning']}. Thin: one "
         "seed; thick: their arithmetic mean, dashed where fewer seeds have a value than the cell has runs; band: their "
-        "minimum to maximum; collapsed runs are among them, a cross ends a run that diverged."
+        "minimum to maximum; collapsed runs are among them, a cross ends a run that diverged." + keyed(given.looks)
     )
     return made.draw(
         cast(Figure, ax.figure),

@@ -11,6 +11,7 @@ from bench import figures, stats, traces
 from bench.render.findings import ends
 from bench.render.part import Chart, Given, Part
 from bench.render.probing import measure_chart, points
+from bench.render.scores import keyed
 from bench.verdicts import figure
 
 LOSSES = ("loss_D", "loss_G")
@@ -113,7 +114,7 @@ def _charts(made: Part, rows: Sequence[Mapping[str, Any]], given: Given) -> list
         alt = "Share of runs that had not failed, over kimg. " + "; ".join(map(_survived, filter(_ended, rows))) + "."
         caption = (
             f"Share of each cell’s runs that had {well}, by images shown to the discriminator "
-            "(Kaplan and Meier); ticks are runs that ended without having failed."
+            "(Kaplan and Meier); ticks are runs that ended without having failed." + keyed(given.looks)
         )
         title = "Runs that had not failed yet"
         charts.append(made.draw(cast(Figure, steps.figure), "stability-survival", title, alt, caption=caption))

@@ -148,7 +148,8 @@ class Correlation(_Claim):
     x: Words
     y: Words
     over: Literal["runs", "snapshots"] = "runs"
-    """`runs`: at one moment, each run counts as one.  `snapshots`: ranks along each run, and the mean over seeds."""
+    """`runs`: at one moment, over cells by their means, in one cell over its seeds.  `snapshots`: ranks along each run,
+    and the mean over seeds."""
     cells: Cells | None = None
     """Unset: all of them."""
     expect: Literal["positive", "negative"]

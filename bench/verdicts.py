@@ -7,46 +7,21 @@ adjusted by Holm, and a claim is decided where its adjusted p is at most 0.05.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from bench import stats
 from bench.claims import Sides, compared, members
-from bench.contrasts import Contrast, contrast, seed_correlation, seeds_needed, sign_flip_p, tail
+from bench.contrasts import contrast, tail
 from bench.design import Design
-from bench.effects import shower, sides, unequal
+from bench.evidence import MOST_SEEDS, Evidence, figure, of_contrast, of_rates, seeds_in, seeds_of_counts
 from bench.readings import NOT_COMPUTED, Reading, Readings, moment
 from bench.study_file import Claim
 
 Word = Literal["supported", "refuted", "undecided", "not estimable", "skipped"]
 LEVEL = 0.05
-MOST_SEEDS = 1000
-"""Beyond so many, `seeds` is not told: the claim will not be decided this way."""
 SIGN = {"lower": -1, "fewer": -1, "negative": -1, "higher": 1, "more": 1, "positive": 1}
-
-
-class Evidence(NamedTuple):
-    """What the runs say of one claim."""
-
-    p_for: float = 1.0
-    """One-sided p of the claim's contrary."""
-    p_against: float = 1.0
-    """One-sided p of the claim."""
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    """As shown: a ratio, a difference, a share, a mean or a correlation, and its 95 % interval."""
-    scale: Literal["ratio", "difference", "share", "mean", "correlation"] = "difference"
-    n: int = 0
-    method: str = "none"
-    distance: float | None = None
-    """From the estimate to what it is judged by, and the spread of one seed's: what more seeds are counted from."""
-    sd: float | None = None
-    reason: str = ""
-    """Why nothing can be estimated."""
-    notes: tuple[str, ...] = ()
-    more: Mapping[str, Any] = {}
-    """Further numbers, for report.json."""
 
 
 def judge(design: Design, readings: Readings) -> list[dict[str, Any]]:
@@ -74,9 +49,7 @@ def _verdict(claim: Claim, one: Evidence, p: float, adjusted: float | None, test
         word = "supported" if one.p_for < one.p_against else "refuted"
     else:
         word = "undecided"
-    seeds = None
-    if word == "undecided" and one.distance and one.sd:
-        seeds = seeds_needed(one.distance, one.sd, LEVEL / max(tests, 1), most=MOST_SEEDS)
+    more = one.needed(LEVEL / max(tests, 1)) if word == "undecided" and one.needed else None
     notes = list(one.notes)
     if word == "undecided" and p <= LEVEL:
         notes.append(f"alone it would be decided (p = {p:.2g}); with {tests} claims in the family it is not")
@@ -92,7 +65,7 @@ def _verdict(claim: Claim, one: Evidence, p: float, adjusted: float | None, test
         "kind": claim.kind,
         "at": moment(claim.at),
         "verdict": word,
-        "why": _why(claim, one, word, seeds),
+        "why": _why(claim, one, word, more),
         "estimate": one.estimate,
         "low": one.low,
         "high": one.high,
@@ -103,21 +76,13 @@ def _verdict(claim: Claim, one: Evidence, p: float, adjusted: float | None, test
         "p": p if estimable else None,
         "p_holm": adjusted if estimable else None,
         "tests": tests,
-        "seeds": seeds,
+        "seeds": more if one.unit == "seeds" else None,
         "notes": notes,
         **dict(one.more),
     }
 
 
-def figure(value: float | None, signed: bool = False) -> str:
-    """Write a number of a verdict to three digits; — where there is none."""
-    if value is None or math.isnan(value):
-        return "—"
-    text = f"{value:+.3g}" if signed else f"{value:.3g}"
-    return text.replace("-", "−")
-
-
-def _why(claim: Claim, one: Evidence, word: Word, seeds: int | None) -> str:
+def _why(claim: Claim, one: Evidence, word: Word, more: int | None) -> str:
     """The numbers behind a verdict, in a line."""
     if one.reason:
         return one.reason
@@ -128,8 +93,10 @@ def _why(claim: Claim, one: Evidence, word: Word, seeds: int | None) -> str:
     said += f", n = {one.n}"
     if claim.margin is not None:
         said += f", margin {figure(claim.margin)}"
-    if word == "undecided" and one.distance and one.sd:
-        said += f"; about {seeds} seeds would decide it" if seeds else f"; more than {MOST_SEEDS} seeds would decide it"
+    if word == "undecided":
+        count = f"about {more}" if more else f"not even {MOST_SEEDS}"
+        said += f"; {count} {one.unit} would decide it"
+        said += ", not more seeds" if one.unit == "cells" else ""
     return said
 
 
@@ -162,11 +129,11 @@ def _difference(claim: Any, design: Design, readings: Readings, reading: Reading
         return Evidence(reason=asked.reason)
     sign, bound = SIGN[claim.expect], scaled_margin(claim, reading)
     if reading.kind == "outcome":
-        return _rates(reading, asked, lambda tails: _one_sided(tails(sign * bound), sign))
+        return of_rates(reading, asked, lambda tails: _one_sided(tails(sign * bound), sign))
     one = contrast(reading.cells, asked.weights)
     p_for, p_against = _one_sided(tail(one, sign * bound), sign)
     distance = None if one.estimate is None else abs(one.estimate - sign * bound)
-    return _of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
 
 
 def _one_sided(tails: tuple[float, float], sign: int) -> tuple[float, float]:
@@ -191,15 +158,18 @@ def _equivalence(claim: Any, design: Design, readings: Readings, reading: Readin
         return Evidence(reason="an equivalence without a margin cannot be judged: say how far apart is still alike")
     bound = scaled_margin(claim, reading)
     if reading.kind == "outcome":
-        return _rates(reading, asked, lambda tails: _within(tails(-bound), tails(bound)))
+        return of_rates(reading, asked, lambda tails: _within(tails(-bound), tails(bound)))
     one = contrast(reading.cells, asked.weights)
     p_for, p_against = _within(tail(one, -bound), tail(one, bound))
     distance = None if one.estimate is None else abs(bound - abs(one.estimate))
-    return _of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
 
 
 def _interaction(claim: Any, design: Design, readings: Readings, reading: Reading) -> Evidence:
-    """The effect of one factor depends on another: the difference of differences is not nothing, or has a sign."""
+    """The effect of one factor depends on another: the difference of differences is not nothing, or has a sign.
+
+    Without a sign there are two ways to be supported, and each is judged at half the level: its p counts twice.
+    """
     asked = compared(claim, design)
     if not asked.weights:
         return Evidence(reason=asked.reason)
@@ -208,11 +178,13 @@ def _interaction(claim: Any, design: Design, readings: Readings, reading: Readin
         sign = SIGN[claim.expect]
         p_for, p_against = _one_sided(tail(one, sign * bound), sign)
         distance = None if one.estimate is None else abs(one.estimate - sign * bound)
-    else:
-        p_against, p_for = _within(tail(one, -bound), tail(one, bound))
-        p_against = p_against if bound else 1.0
-        distance = None if one.estimate is None else abs(abs(one.estimate) - bound)
-    return _of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+        return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    p_against, p_for = _within(tail(one, -bound), tail(one, bound))
+    distance = None if one.estimate is None else abs(abs(one.estimate) - bound)
+    beyond, within = min(1.0, 2 * p_for), p_against if bound else 1.0
+    found = of_contrast(one, reading, asked, readings, beyond, within, distance)
+    level_of = found.needed
+    return found._replace(needed=level_of and (lambda level: level_of(level / 2)))
 
 
 def _order(claim: Any, design: Design, readings: Readings, reading: Reading) -> Evidence:
@@ -248,21 +220,24 @@ def _threshold(claim: Any, design: Design, readings: Readings, reading: Reading)
     p_for, p_against = _one_sided(tail(one, edge), sign)
     distance = None if one.estimate is None else abs(one.estimate - edge)
     asked = Sides({name: 1 / len(names) for name in names})
-    found = _of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    found = of_contrast(one, reading, asked, readings, p_for, p_against, distance)
     return found._replace(scale="mean", more={**found.more, "value": claim.value})
 
 
 def _share_of(claim: Any, reading: Reading, names: Sequence[str], sign: int) -> Evidence:
+    """The share of all runs of the cells, against a value: the exact binomial test."""
     values = [value for name in names for value in reading.cells[name].values()]
     k, n = round(sum(values)), len(values)
     bounds = stats.success_interval(k, n)
     edge = claim.value + sign * (claim.margin or 0.0)
     if bounds is None or not 0 <= edge <= 1:
         return Evidence(reason="no run has an outcome" if bounds is None else f"{edge:g} is no share of runs")
-    p_below, p_above = stats.share_tails(k, n, edge)
-    p_for, p_against = _one_sided((p_below, p_above), sign)
-    more = {"value": claim.value, "left_runs": [k, n]}
-    return Evidence(p_for, p_against, k / n, *bounds, "share", n, "binomial", more=more)
+
+    def repeated(times: int) -> tuple[float, float]:
+        return _one_sided(stats.share_tails(times * k, times * n, edge), sign)
+
+    needed, more = seeds_of_counts(repeated, seeds_in(reading, names)), {"value": claim.value, "left_runs": [k, n]}
+    return Evidence(*repeated(1), k / n, *bounds, "share", n, "binomial", needed, more=more)
 
 
 def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
@@ -276,33 +251,54 @@ def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
     one = contrast(reading.cells, asked.weights)
     edge = sign * (claim.margin or 0.0)
     distance = None if one.estimate is None else abs(one.estimate - edge)
-    found = _of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), distance)
+    found = of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), distance)
     return found._replace(scale="correlation", more={**found.more, **about})
 
 
 def _correlation(claim: Any, design: Design, readings: Readings) -> Evidence:
-    """Pearson's r over runs on the measures' scales, with Fisher's interval; each run counts as one."""
+    """Pearson's r on the measures' scales, with Fisher's interval: over cells by their means, in one over its seeds.
+
+    Runs of a cell are no replicates of what differs between cells: counted as such, chance alone would look like much.
+    """
     if claim.over == "snapshots":
         return _along(claim, design, readings)
     x, y = readings.of(claim.x, claim.at), readings.of(claim.y, claim.at)
     about = {"measure": f"{claim.x}, {claim.y}", "metric": f"{x.name}, {y.name}", "label": f"{y.label} with {x.label}"}
-    reason = x.reason or y.reason
     names = members(claim.cells, design) if claim.cells else [cell.name for cell in design.cells]
-    pairs = [
-        (x.cells[name][seed], y.cells[name][seed])
+    if reason := x.reason or y.reason:
+        return Evidence(reason=reason, more=about)
+    both = {
+        name: [
+            (x.cells[name][seed], y.cells[name][seed]) for seed in sorted(x.cells[name].keys() & y.cells[name].keys())
+        ]
         for name in names
-        if not reason
-        for seed in sorted(x.cells[name].keys() & y.cells[name].keys())
-    ]
+    }
+    unit: Literal["cells", "seeds"] = "cells" if len(names) > 1 else "seeds"
+    pairs = [pair for found in both.values() for pair in found]
+    if unit == "cells":
+        pairs = [
+            (statistics.fmean(one for one, _ in found), statistics.fmean(one for _, one in found))
+            for found in both.values()
+            if found
+        ]
     found = stats.correlation(pairs)
-    if reason or found is None:
-        why = f"{len(pairs)} runs have both, and they must differ: four at least are due"
-        return Evidence(reason=reason or why, more=about)
+    if found is None:
+        what = "cells" if unit == "cells" else "runs"
+        return Evidence(
+            reason=f"{len(pairs)} {what} have both, and they must differ: four at least are due", more=about
+        )
     p_for, p_against = _one_sided((found.p_below, found.p_above), SIGN[claim.expect])
-    notes = ("over runs of several cells: what differs between cells counts",) if len(names) > 1 else ()
-    more = {**about, "pairs": [list(pair) for pair in pairs]}
     return Evidence(
-        p_for, p_against, found.r, found.low, found.high, "correlation", len(pairs), "pearson", notes=notes, more=more
+        p_for,
+        p_against,
+        *found[:3],
+        "correlation",
+        len(pairs),
+        "pearson",
+        lambda level: stats.pairs_needed(found.r, level, most=MOST_SEEDS),
+        unit,
+        notes=("over cells: each counts once, by the means over its seeds",) if unit == "cells" else (),
+        more={**about, "pairs": [list(pair) for pair in pairs]},
     )
 
 
@@ -313,85 +309,3 @@ _KINDS: dict[str, Callable[[Any, Design, Readings, Reading], Evidence]] = {
     "order": _order,
     "threshold": _threshold,
 }
-
-
-# ---------------------------------------------------------------------------------------------------------
-# From a contrast to evidence.
-
-
-def _of_contrast(
-    one: Contrast,
-    reading: Reading,
-    asked: Sides,
-    readings: Readings,
-    p_for: float,
-    p_against: float,
-    distance: float | None,
-) -> Evidence:
-    """Dress a contrast for showing; nothing is estimable without an interval."""
-    success = readings.success()
-    shown = shower(reading)
-    left, right = sides(asked.weights)
-    sd = one.se * math.sqrt(one.n) if one.se is not None else None
-    more = {
-        "sd": sd,
-        "df": one.df,
-        "rho": seed_correlation(reading.cells, asked.weights),
-        "sign_flip_p": sign_flip_p(list(one.by_seed.values())) if one.method == "paired" and one.n > 1 else None,
-        "by_seed": {str(seed): shown(value) for seed, value in one.by_seed.items()},
-        "left_runs": [sum(success[cell][place] for cell in left) for place in (0, 1)],
-        "right_runs": [sum(success[cell][place] for cell in right) for place in (0, 1)],
-        "cells": {"left": left, "right": right},
-        "aliases": list(asked.aliases),
-    }
-    notes = list(asked.notes)
-    if unequal(asked.weights, success):
-        notes.append("survivors only: the cells differ in success")
-    if one.method == "satterthwaite" and one.n > 1:
-        notes.append("not paired: cells have different seeds")
-    scale: Literal["ratio", "difference"] = "ratio" if reading.scale == "log" else "difference"
-    found = Evidence(
-        p_for,
-        p_against,
-        shown(one.estimate),
-        shown(one.low),
-        shown(one.high),
-        scale,
-        one.n,
-        one.method,
-        distance,
-        sd,
-        notes=tuple(notes),
-        more=more,
-    )
-    if one.estimate is None:
-        return found._replace(reason="a compared cell has no value")
-    if one.se is None:
-        why = "one seed: nothing is known of the spread" if one.n < 2 else "every seed gives the same number"
-        return found._replace(reason=f"{why} ({figure(found.estimate)})")
-    return found
-
-
-def _rates(
-    reading: Reading, asked: Sides, judged: Callable[[Callable[[float], tuple[float, float]]], tuple[float, float]]
-) -> Evidence:
-    """Compare shares of runs; `judged` turns the tails at a bound into (p for, p against)."""
-    values = [[v for cell in side for v in reading.cells[cell].values()] for side in sides(asked.weights)]
-    counts = [number for side in values for number in (round(sum(side)), len(side))]
-    found = stats.compare_rates(*counts)
-    if found is None:
-        return Evidence(reason="a compared side has no run with an outcome")
-    p_for, p_against = judged(lambda bound: stats.rate_tails(counts[0], counts[1], counts[2], counts[3], bound))
-    more = {"left_runs": counts[:2], "right_runs": counts[2:], "aliases": list(asked.aliases)}
-    said = f"{counts[0]} of {counts[1]} runs against {counts[2]} of {counts[3]}"
-    return Evidence(
-        p_for,
-        p_against,
-        found.estimate,
-        found.low,
-        found.high,
-        n=min(counts[1], counts[3]),
-        method="barnard",
-        notes=(said, *asked.notes),
-        more=more,
-    )

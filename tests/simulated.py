@@ -15,7 +15,7 @@ from bench.claims import compared
 from bench.contrasts import contrast
 from bench.design import Design
 from bench.readings import Reading
-from bench.study_file import Difference, Equivalence
+from bench.study_file import Correlation, Difference, Equivalence, Interaction, Order, Threshold
 
 SN, ADAIN = {"d_weight": "spectral"}, {"g_norm": "adain"}
 CLAIMS = (
@@ -27,18 +27,33 @@ CLAIMS = (
     ),
     Equivalence(says="alike", kind="equivalence", left=SN, right={"d_weight": "none"}, measure="fd", margin=1.2),
 )  # fmt: skip
+EVERY = ({**ADAIN, **SN}, {**ADAIN, "d_weight": "none"}, {"g_norm": "bn", **SN})
+ALONE = (
+    Interaction(says="depends", kind="interaction", factors=("g_norm", "d_weight"), measure="fd"),
+    Interaction(says="less", kind="interaction", factors=("g_norm", "d_weight"), measure="fd", expect="lower"),
+    Threshold(says="above", kind="threshold", cells={}, measure="fd", value=math.exp(4), expect="higher"),
+    Order(says="falls", kind="order", cells=EVERY, measure="fd", expect="lower"),
+    Correlation(says="goes with", kind="correlation", x="apart", y="fd_apart", expect="positive"),
+)
+"""Claims each judged alone, as a family of one; none is true where spectral norm does nothing."""
 TRUE = {"sn": 0.0, "adain": 0.0, "one": 0.0, "alike": math.log(1.2)}
 """The effect, on the logarithm, at which each claim is just not true: that of a null study."""
 
 
 class Drawn:
-    """What `bench.readings.Readings` gives, of numbers drawn here."""
+    """What `bench.readings.Readings` gives, of numbers drawn here: one measure's, unless others are named."""
 
-    def __init__(self, cells: dict[str, dict[int, float]], seeds: int) -> None:
-        self._cells, self._seeds = cells, seeds
+    def __init__(
+        self,
+        cells: dict[str, dict[int, float]],
+        seeds: int,
+        others: dict[str, dict[str, dict[int, float]]] | None = None,
+    ) -> None:
+        self._cells, self._seeds, self._others = cells, seeds, others or {}
 
     def of(self, measure: str, at: object = "last") -> Reading:
-        return Reading(measure, "fd[random]", "fd", "metric", "log", "lower", self._cells)
+        cells = self._others.get(measure, self._cells)
+        return Reading(measure, "fd[random]", "fd", "metric", "log", "lower", cells)
 
     def success(self) -> dict[str, tuple[int, int]]:
         return {cell: (len(found), self._seeds) for cell, found in self._cells.items()}
@@ -62,7 +77,15 @@ def draw(rng: np.random.Generator, design: Design, seeds: int, effect: float, fa
         base = 4.0 + (effect if cell.levels["d_weight"] == "spectral" else 0.0)
         values = base + shared + rng.normal(0, spread, seeds)
         cells[cell.name] = {seed: float(v) for seed, v in enumerate(values) if rng.random() >= failing}
-    return Drawn(cells, seeds)
+    # Two measures that have nothing to do with each other, of which cells have levels of their own.
+    others = {
+        name: {
+            cell: dict(zip(found, level + rng.normal(0, 0.1, len(found)), strict=True))
+            for (cell, found), level in zip(cells.items(), rng.normal(0, 1, len(cells)), strict=True)
+        }
+        for name in ("apart", "fd_apart")
+    }
+    return Drawn(cells, seeds, others)
 
 
 def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int) -> dict[str, tuple[int, int]]:
@@ -87,7 +110,13 @@ def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int
             found = contrast(drawn.of("fd").cells, weights[name])
             if found.low is not None and found.high is not None:
                 note(f"covered: {name}", found.low <= truth <= found.high)
-        null = verdicts.judge(design, draw(rng, design, seeds, 0.0, failing))  # type: ignore[arg-type]
+        nothing = draw(rng, design, seeds, 0.0, failing)
+        for claim in ALONE:
+            alone = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=(claim,)))
+            [one] = verdicts.judge(alone, nothing)  # type: ignore[arg-type]
+            if one["verdict"] != "not estimable":
+                note(f"supported: {claim.says}", one["verdict"] == "supported")
+        null = verdicts.judge(design, nothing)  # type: ignore[arg-type]
         for one in null[:3]:
             if one["verdict"] != "not estimable":
                 note(f"supported: {one['says']}", one["verdict"] == "supported")

@@ -7,10 +7,12 @@ import miniature as mini
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
+from simulated import Drawn
 from test_effects import FD, LOGS, ROWS, T2, studied
 
 from bench import stats, table, verdicts
 from bench.claims import compared, members
+from bench.contrasts import seeds_needed
 from bench.readings import Reading, Readings
 from bench.store import Store
 from bench.study_file import Correlation, Difference, Moment
@@ -22,6 +24,7 @@ PAIR = "left: {{g_norm: adain}}, right: {{g_norm: bn}}"
 
 def judged(folder, *claims, values=LOGS, text=FD, **how):
     """Judge a study of these claims (YAML flow maps without `says`) on the worked example's numbers."""
+    folder.mkdir(exist_ok=True)
     lines = "".join(f"  - {{{{says: 'number {place}', {claim}}}}}\n" for place, claim in enumerate(claims))
     head = text[: text.index("claims:")] if "claims:" in text else text
     design, _, _, readings = studied(folder, values, text=f"{head}claims:\n{lines}", **how)
@@ -156,7 +159,99 @@ def test_correlation_over_runs(tmp_path):
         "kind: correlation, x: fd, y: fd, expect: positive",
     )
     assert up["verdict"] == "not estimable"  # the miniature's losses are all alike
-    assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 12
+    # of 12 runs in 4 cells: each cell counts once
+    assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 4
+
+
+def correlated(folder, x, y, **said):
+    """Judge a correlation over runs of measures x and y: cell → seed → value."""
+    claim = Correlation(says="x", kind="correlation", x="x", y="y", expect="positive", **said)
+    design = mini.a_design(folder)
+    design = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=(claim,)))
+    [one] = verdicts.judge(design, Drawn({}, 0, {"x": x, "y": y}))
+    return one
+
+
+def test_several_cells_are_correlated_by_their_means(tmp_path):
+    """Means 1, 2, 3, 4 and 1, 3, 2, 4, to which seeds add the same for both: r = 4 / 5, by hand; n = 4, t = 1.886."""
+    add = {0: -1.0, 1: 0.0, 2: 1.0}
+    x, y = ({cell: {seed: value + d for seed, d in add.items()} for cell, value in zip(LOGS, means, strict=True)}
+            for means in ((1, 2, 3, 4), (1, 3, 2, 4)))  # fmt: skip
+    one = correlated(tmp_path, x, y)
+    assert one["estimate"] == pytest.approx(0.8) and (one["n"], one["verdict"]) == (4, "undecided")
+    assert one["p"] == pytest.approx(0.2)  # of a t of 0.8·√(2 / 0.36) with two degrees of freedom: 1 − t/√(2 + t²)
+    # More seeds are no more cells: Fisher's (2.8016 / artanh 0.8)² + 3 = 9.5
+    assert one["seeds"] is None and one["why"].endswith("about 10 cells would decide it, not more seeds")
+    assert one["pairs"] == [[1, 1], [2, 3], [3, 2], [4, 4]]
+    # a cell that lacks the one measure is none: three are left
+    few = correlated(tmp_path, x, {**y, next(iter(LOGS)): {}})
+    assert few["verdict"] == "not estimable" and few["why"].startswith("3 cells have both")
+
+
+def test_one_cell_is_correlated_over_its_seeds(tmp_path):
+    cell = "g_norm=bn,d_weight=none"
+    x, y = ({cell: dict(enumerate(values))} for values in ((1.0, 2.0, 3.0, 4.0, 5.0), (2.0, 1.0, 4.0, 5.0, 3.0)))
+    one = correlated(tmp_path, x, y, cells={"g_norm": "bn", "d_weight": "none"})
+    # deviations −2 … 2 and −1, −2, 1, 2, 0: r = 6 / 10; Fisher's (2.8016 / artanh 0.6)² + 3 = 19.3
+    assert one["estimate"] == pytest.approx(0.6) and (one["n"], one["seeds"]) == (5, 20)
+    assert one["why"].endswith("about 20 seeds would decide it")
+
+
+def test_pairs_needed_are_those_of_the_textbook():
+    """Hulley et al., Designing Clinical Research, table 6C: 783 and 85 at 5 % and 80 % power."""
+    assert (stats.pairs_needed(0.1), stats.pairs_needed(-0.3)) == (783, 85)
+    assert stats.pairs_needed(0.0) is None and stats.pairs_needed(0.1, most=782) is None
+    assert stats.pairs_needed(1e-300) is None and stats.pairs_needed(1.0) == 4
+
+
+def test_an_interaction_without_a_sign_is_judged_at_half_the_level(tmp_path):
+    """The effect of spectral norm within adain less that within bn, seed by seed: a t test's two-sided p, twice."""
+    claim = "kind: interaction, factors: [g_norm, d_weight], measure: fd"
+    values = {**SPREAD, "g_norm=adain,d_weight=spectral": (4.5, 4.8, 4.1, 4.9, 4.4)}
+    either, more, less = (
+        judged(tmp_path / name, f"{claim}{said}", values=values, seeds=5)[0]
+        for name, said in (("a", ""), ("b", ", expect: higher"), ("c", ", expect: lower"))
+    )
+    rows = list(values.values())
+    d = [d - c - b + a for a, b, c, d in zip(*rows, strict=True)]
+    p = scipy_stats.ttest_1samp(d, 0).pvalue
+    assert 0.025 < p < 0.05
+    assert more["p"] == less["p"] == pytest.approx(p) and either["p"] == pytest.approx(2 * p)
+    assert (more["verdict"], less["verdict"], either["verdict"]) == ("supported", "refuted", "undecided")
+    sd = scipy_stats.tstd(d)
+    assert either["seeds"] == seeds_needed(sum(d) / 5, sd, 0.025) > seeds_needed(sum(d) / 5, sd, 0.05)
+
+
+def test_undecided_outcomes_say_how_many_seeds(tmp_path):
+    """2 of 10 runs diverge against none; by Barnard's test with so many times the runs.  0 of 10 against 10 %."""
+    how = {"values": SPREAD, "seeds": 5, "status": lambda run: "diverged" if divergent(run) else "done"}
+
+    def divergent(run):
+        return run.cell.name == "g_norm=adain,d_weight=none" and run.seed < 2
+
+    def p(times):
+        table = [[2 * times, 0], [8 * times, 10 * times]]
+        return 2 * scipy_stats.barnard_exact(table, alternative="greater").pvalue
+
+    claims = (f"{PAIR}, measure: diverged, expect: more", "cells: {{g_norm: bn}}, measure: diverged, value: 0.1, ")
+    [more] = judged(tmp_path / "a", f"kind: difference, {claims[0]}", **how)
+    assert more["verdict"] == "undecided"
+    assert more["seeds"] == 5 * next(times for times in range(1, 9) if p(times) <= 0.05)
+    assert more["why"].endswith(f"about {more['seeds']} seeds would decide it")
+    # 0.9 to the power of 10, 20, 30, 40: 0.015 is the first of at most 0.025
+    [rare] = judged(tmp_path / "b", f"kind: threshold, {claims[1]}expect: fewer", **how)
+    assert (rare["verdict"], rare["seeds"]) == ("undecided", 20)
+    # as many on both sides: never
+    [same] = judged(tmp_path / "c", f"kind: difference, {claims[0]}", **{**how, "status": lambda run: "done"})
+    assert same["seeds"] is None and same["why"].endswith("not even 1000 seeds would decide it")
+
+
+def test_a_plan_beyond_200_runs_takes_the_normal_limit_of_barnards_test():
+    exact, quick = (stats.rate_tails(90, 300, 110, 300, 0, quick=quick) for quick in (False, True))
+    z = (-20 / 300) / math.sqrt(2 / 300 * (1 / 3) * (2 / 3))
+    assert quick == pytest.approx((scipy_stats.norm.cdf(z), scipy_stats.norm.sf(z))) and exact[0] != quick[0]
+    assert quick[0] == pytest.approx(exact[0], rel=0.1)
+    assert stats.rate_tails(0, 300, 0, 300, 0, quick=True) == (1, 1)
 
 
 def test_correlation_along_the_snapshots_of_each_run(tmp_path, monkeypatch):

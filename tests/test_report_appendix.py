@@ -218,7 +218,7 @@ def test_the_methods_are_the_facts(whole):
         "Features: random (weights abababababab)",
         "32 thousand real images",
         "1 claim of the study file is judged in both directions at 5 % after Holm’s correction",
-        "Of 12 runs with an outcome 12 succeeded.",
+        "Of 12 runs with an outcome 12 reached the end.",  # no score of collapse was asked for
         "python 3.12.1, torch 2.13.0+cpu, numpy 2.4.0",
         "Code: commit 0123456789abcdef.",
     ):

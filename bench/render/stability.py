@@ -33,6 +33,7 @@ def part(given: Given) -> Part:
             if any(row["counts"][end] for row in rows)
         ],
         "honesty": _honesty(rows),
+        "unjudged": given.content["collapse"]["unjudged"],
         "tests": _tests(cells, runs),
         "losses": drawn,
         "shown": min(len(rows), figures.MOST_ROWS),

@@ -159,8 +159,7 @@ def test_correlation_over_runs(tmp_path):
         "kind: correlation, x: fd, y: fd, expect: positive",
     )
     assert up["verdict"] == "not estimable"  # the miniature's losses are all alike
-    # of 12 runs in 4 cells: each cell counts once
-    assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 4
+    assert down["verdict"] == "supported" and down["estimate"] == pytest.approx(1) and down["n"] == 4  # cells
 
 
 def correlated(folder, x, y, **said):

@@ -181,7 +181,7 @@ def _notes(
 ) -> list[str]:
     said = []
     if unequal(question.weights, success):
-        said.append("survivors only: the cells differ in success")
+        said.append("over the runs that reached the end: the cells differ in success")
     if question.over[0] < question.over[1]:
         said.append(f"over {question.over[0]} of {question.over[1]} settings of the other factors")
     if one.method == "satterthwaite":

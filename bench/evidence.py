@@ -81,7 +81,7 @@ def of_contrast(
     }
     notes = list(asked.notes)
     if unequal(asked.weights, success):
-        notes.append("survivors only: the cells differ in success")
+        notes.append("over the runs that reached the end: the cells differ in success")
     if one.method == "satterthwaite" and one.n > 1:
         notes.append("not paired: cells have different seeds")
     scale: Literal["ratio", "difference"] = "ratio" if reading.scale == "log" else "difference"

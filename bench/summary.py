@@ -1,4 +1,4 @@
-"""The tidy table → what each cell reached: success, means of the survivors, medians with failures ranked worst."""
+"""The tidy table → what each cell reached: success, means of the runs that ended, medians with failures worst."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_a_diverged_run_changes_no_other_cells_numbers(tmp_path, worked):
     # Means of the survivors: (2 + 4)/2 − (5 + 7 + 6)/3 = −3, by Welch: se² = 2/2 + 1/3.
     assert row["effect"] == pytest.approx(2.0**-3) and row["method"] == "satterthwaite" and row["greyed"]
     assert row["se"] == pytest.approx(math.log(2) * math.sqrt(4 / 3))
-    assert row["left_success"] == "2/3" and "survivors only" in row["note"]
+    assert row["left_success"] == "2/3" and "the cells differ in success" in row["note"]
     assert not found.loc[untouched, "greyed"]
 
 

@@ -143,7 +143,7 @@ def _claims(given: Given, chosen: Mapping[str, Selection | None]) -> Iterator[di
             "verdict": verdict["verdict"],
             "metric": reading.name,
             "label": reading.label,
-            "greyed": any("survivors" in note for note in verdict["notes"]),
+            "greyed": any("differ in success" in note for note in verdict["notes"]),
         }
         headline = (shown(one.estimate), shown(one.low), shown(one.high))
         yield _row(about, reading, headline, checks, _signs(one), _for_and_against(claim, reading))

@@ -229,7 +229,7 @@ def _effects(content: Mapping[str, Any]) -> Table:
         f"{content['study']['name']}, effects at the last snapshot, exploratory: estimate with {INTERVAL}, each with "
         f"its own error{more}; × is a ratio. n: seeds, of success runs (whose interval is Newcombe's). q: p after "
         "Benjamini and Hochberg over all effects on one value. "
-        + ("†: survivors only, the compared cells differ in success. " if marked else "")
+        + ("†: over the runs that reached the end; the compared cells differ in success. " if marked else "")
     )
     measured = [one["metric"] for one in shown if one["metric"] in content["protocols"]]
     caption += f"{protocol_words(content, measured)}." if measured else ""

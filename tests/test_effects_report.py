@@ -11,7 +11,7 @@ from test_effects import FD, LOGS, ROWS, T2
 from test_report import Page
 
 from bench.protocol import other_evaluations
-from bench.render import report
+from bench.render import findings, report
 from bench.store import Store
 
 CLAIMLESS = FD[: FD.index("claims:")] + FD[FD.index("profiles:") :]
@@ -192,3 +192,9 @@ def test_one_seed_and_no_evidence(tmp_path):
     page = report.build(trial, Store(tmp_path / "results"), tmp_path / "reports")
     assert json.loads((page.parent / "report.json").read_text())["answers"] is None
     assert 'id="verdicts"' not in page.read_text() and 'id="ladder"' not in page.read_text()
+
+
+def test_a_threshold_has_one_side():
+    one = {"method": "paired", "left_runs": [3, 3], "right_runs": [0, 0]}
+    assert findings._runs(one) == [(3, 3)]
+    assert findings._runs({**one, "right_runs": [0, 2]}) == [(3, 3), (0, 2)]

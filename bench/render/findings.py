@@ -63,10 +63,10 @@ def part(given: Given) -> Part:
 
 
 def _runs(one: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Success, (k, n), of each side of a contrast; nothing for a claim about outcomes, whose notes count runs."""
+    """Success, (k, n), of each side of a contrast (a threshold has one); nothing for outcomes, whose notes count runs."""
     if one["method"] not in ("paired", "satterthwaite"):
         return []
-    return [(one[side][0], one[side][1]) for side in ("left_runs", "right_runs") if one.get(side)]
+    return [(one[side][0], one[side][1]) for side in ("left_runs", "right_runs") if any(one.get(side) or ())]
 
 
 def _tally(words: Sequence[str]) -> str:

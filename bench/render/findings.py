@@ -63,7 +63,8 @@ def part(given: Given) -> Part:
 
 
 def _runs(one: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Success, (k, n), of each side of a contrast (a threshold has one); nothing for outcomes, whose notes count runs."""
+    """Success, (k, n), of each side of a contrast, of which a threshold has one; nothing for claims about outcomes,
+    whose notes count runs."""
     if one["method"] not in ("paired", "satterthwaite"):
         return []
     return [(one[side][0], one[side][1]) for side in ("left_runs", "right_runs") if any(one.get(side) or ())]

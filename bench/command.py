@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import datasets, site, study
 from bench.datasets import Source
 from bench.design import Design, expand, needs_confirmation, noise_run
-from bench.files import StoreError, WriteError
+from bench.files import StoreError
 from bench.harmless import complain
 from bench.orders import Orders
 from bench.protocol import reference_set
@@ -20,7 +20,7 @@ from bench.schedule import batches, schedule
 from bench.setting import Data
 from bench.store import Store
 
-OK, FAILED, BAD_INPUT, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
+OK, BAD_INPUT, STOPPED, INTERRUPTED = 0, 2, 75, 130
 
 
 def add_study_arguments(parser: argparse.ArgumentParser, *, selection: bool = True) -> None:
@@ -123,9 +123,6 @@ def exit_code(main: Callable[[], int]) -> int:
     """Run a command; say bad input on standard error, without a traceback, with exit code 2."""
     try:
         return main()
-    except WriteError as error:  # a full disk is no fault of the input
-        complain(error)
-        return FAILED
     except (study.StudyError, datasets.DataError, StoreError) as error:
         complain(error)
         return BAD_INPUT

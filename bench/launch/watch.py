@@ -78,13 +78,12 @@ class Watch:
                 f"  {state.cause or detail}",
                 (f"  {note}" if note else "", "yellow"),
             )
-        elif state.status == "stopped":
+        elif state.status == "stopped" and code in (0, 75):
             line = Text.assemble(("◦ ", "magenta"), f"{self.names[run_id]}  ", ("stopped", "bold"), "  it can go on")
         else:
             why = note or state.cause or "see its log"
-            line = Text.assemble(
-                ("! ", "red"), f"{self.names[run_id]}  ", (state.status, "bold"), f"  exit code {code}: {why}"
-            )
+            word = "failed" if state.status == "stopped" else state.status
+            line = Text.assemble(("! ", "red"), f"{self.names[run_id]}  ", (word, "bold"), f"  exit code {code}: {why}")
             line.append("; trying again" if again else f"\n  run {run_id}")
         self.console.print(line, soft_wrap=True)
 

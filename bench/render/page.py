@@ -103,7 +103,7 @@ def swatch(look: Mapping[str, Any]) -> Markup:
 
 def _breakable(name: str) -> Markup:
     """Let a long name break after the signs that part it, and no number."""
-    return Markup(re.sub(r"([=_/]|[.,](?!\d)|(?<!\d)[.,])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([=_/]|[.,](?!\d)|(?<!\d)[.,])", r"\1<wbr>", str(escape(harmless(name)))))
 
 
 def _variable(colour: str) -> str:

@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed
 	@$(BIN)/python -m bench.run quickstart
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check .

@@ -45,6 +45,7 @@ def interrupted():
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_it_is_built_as_runs_end_and_no_more_often(tmp_path, monkeypatch, capsys):
     design, store = mini.a_design(tmp_path, seeds=1, text=ONE_SCORE), Store(tmp_path / "results")
     first, *others = design.runs

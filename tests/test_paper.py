@@ -68,6 +68,7 @@ def test_of_many_runs_the_metadata_has_a_digest():
     assert f"{59:016x}" in few and "runs 61, digest " in many and f"{60:016x}" not in many
 
 
+@pytest.mark.slow
 def test_another_process_builds_the_same_bytes(whole, tmp_path):
     design, store, folder, _ = whole
     command = [sys.executable, "-m", "bench.report", str(design.study.path), "--results", str(store.root)]

@@ -116,6 +116,7 @@ def test_a_writer_that_fails_harms_nothing(tmp_path, use, writer):
     assert len(said) == 1 and files_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_sink_changes_no_number(tmp_path, use, monkeypatch, capsys):
     """The report and all that runs have left are equal to the byte with a copy, without, and with one that fails."""
     a_study(tmp_path)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bench import stats
 from bench.claims import Sides, compared, members
-from bench.contrasts import contrast, tail
+from bench.contrasts import Contrast, contrast, tail
 from bench.design import Design
 from bench.evidence import MOST_SEEDS, Evidence, figure, of_contrast, of_rates, seeds_in, seeds_of_counts
 from bench.readings import NOT_COMPUTED, Reading, Readings, moment
@@ -215,13 +215,21 @@ def _threshold(claim: Any, design: Design, readings: Readings, reading: Reading)
     if reading.scale == "log" and claim.value <= 0:
         return Evidence(reason=f"{claim.value:g} has no logarithm, and this measure is judged by its logarithm")
     value = math.log(claim.value) if reading.scale == "log" else claim.value
-    one = contrast(reading.cells, {name: 1 / len(names) for name in names})
+    one = _mean_over(reading, names)
     edge = value + sign * scaled_margin(claim, reading)
     p_for, p_against = _one_sided(tail(one, edge), sign)
     distance = None if one.estimate is None else abs(one.estimate - edge)
     asked = Sides({name: 1 / len(names) for name in names})
     found = of_contrast(one, reading, asked, readings, p_for, p_against, distance)
     return found._replace(scale="mean", more={**found.more, "value": claim.value})
+
+
+def _mean_over(reading: Reading, names: Sequence[str]) -> Contrast:
+    """The mean over cells, of the seeds that all of them have: cells share what a seed draws, and errors that go
+    together do not average out as those of cells apart would."""
+    seeds = set.intersection(*(set(reading.cells[name]) for name in names))
+    common = {name: {seed: v for seed, v in reading.cells[name].items() if seed in seeds} for name in names}
+    return contrast(common, {name: 1 / len(names) for name in names})
 
 
 def _share_of(claim: Any, reading: Reading, names: Sequence[str], sign: int) -> Evidence:
@@ -248,7 +256,7 @@ def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
     if reading.reason or not names:
         return Evidence(reason=reading.reason or "no such cell was run", more=about)
     sign, asked = SIGN[claim.expect], Sides({name: 1 / len(names) for name in names})
-    one = contrast(reading.cells, asked.weights)
+    one = _mean_over(reading, names)
     edge = sign * (claim.margin or 0.0)
     distance = None if one.estimate is None else abs(one.estimate - edge)
     found = of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), distance)

@@ -107,6 +107,8 @@ def test_parallel_bounds_runs_at_a_time_over_all_arrays():
     """Each array lets parallel / side-by-side tasks run, and starts when the one before it has ended."""
     planned = plan(10, Limits(2, True), gpus=1, runs_per_gpu=2, parallel=4)
     assert [batch.at_once for batch in planned] == [2]
+    [few] = plan(10, Limits(20, True), gpus=1, runs_per_gpu=4, parallel=2)
+    assert (few.resources.side_by_side, few.at_once) == (2, 1)
     jobs: list[list[str]] = [[]]
     for chunk in range(len(planned[0].chunks)):
         assert dependency(planned, 0, chunk, jobs) == (f"afterany:{jobs[0][-1]}" if jobs[0] else None)

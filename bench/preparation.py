@@ -106,6 +106,11 @@ def larger(data: Data) -> Data:
     return data.model_copy(update={"size": data.size + data.jitter, "jitter": 0})
 
 
+def devices() -> list[Path]:
+    """The device files of this host's NVIDIA GPUs."""
+    return sorted(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def prepare_torch(setting: Setting, orders: Orders, gpu_share: float = 1.0) -> torch.device:
     """Set threads, determinism, device and its memory for this process.
 
@@ -116,7 +121,7 @@ def prepare_torch(setting: Setting, orders: Orders, gpu_share: float = 1.0) -> t
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     cuda = torch.cuda.is_available()
-    if not cuda and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "").replace("-1", "")):
+    if not cuda and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "").replace("-1", "")) and devices():
         why = "cannot use it: its driver may be broken" if torch.version.cuda else "is built for the CPU alone"
         raise DeviceError(
             f"{socket.gethostname()}: this job has GPU {given}, and torch {why}. "

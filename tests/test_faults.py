@@ -12,12 +12,13 @@ import tempfile
 import threading
 import time
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from bench import heartbeat, job
+from bench import heartbeat, job, preparation
 from bench.files import read_json
 from bench.harmless import tell
 from bench.heartbeat import Heartbeat
@@ -218,6 +219,7 @@ def test_a_gpu_that_torch_cannot_use_is_said(make_run, monkeypatch):
     folder, orders = make_run()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(preparation, "devices", lambda: [Path("/dev/nvidia0")])
     assert job.run(folder, Orders.read(orders), stop=Stop()) == 1
     assert folder.state().cause.startswith(f"{socket.gethostname()}: this job has GPU 3, and torch ")
     assert not folder.trained.exists()

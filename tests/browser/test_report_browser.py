@@ -1,25 +1,17 @@
 """The report in a real Chromium: offline, light and dark, narrow and wide, with and without JavaScript."""
 
+import functools
 import json
 import shutil
 import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import miniature as mini
+import pytest
 
 from bench.render import report
 from bench.store import Store
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright = pytest.importorskip("playwright.sync_api")
-if CHROMIUM is None:
-    pytest.skip("no Chromium here", allow_module_level=True)
 
 NARROW, MIDDLE, WIDE = 360, 768, 1440
 
@@ -44,38 +36,10 @@ def built(tmp_path_factory):
     return page, json.loads((page.parent / "report.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(chromium, built):
-    """Open the report offline; fail on any request but the file itself and on any console message."""
-    contexts, complaints = [], []
-
-    def opened(width=WIDE, scheme="light", javascript=True):
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(("data:", "file://")) else complaints.append(request.url),
-        )
-        page.goto(built[0].as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def open_page(browse, built):
+    """Open the report; as `browse`."""
+    return functools.partial(browse, built[0])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

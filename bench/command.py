@@ -111,6 +111,7 @@ def orders_of(design: Design) -> Orders:
         noise_run=noisy.run_id if noisy else None,
         cpu_threads=asked.resources.cpu_threads,
         checkpoint_minutes=asked.resources.checkpoint_minutes,
+        cuda_graphs=asked.resources.cuda_graphs,
         packed=asked.resources.runs_per_gpu > 1,
     )
 

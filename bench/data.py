@@ -298,8 +298,8 @@ def batch_indices(n: int, batch: int, step: int, seed: int) -> Tensor:
     return indices_at(n, step * batch, batch, seed)
 
 
-def indices_at(n: int, position: int, batch: int, seed: int) -> Tensor:
-    """Return int64 [batch]: the next images of a part of n, when `position` images have been shown.
+def indices_at(n: int, position: int, batch: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return int64 [batch], on a device: the next images of a part of n, when `position` images have been shown.
 
     They are the positions onwards in the concatenation of one permutation an epoch, each drawn from (seed, "data",
     epoch): every image once an epoch, batches may straddle two, and nothing but the position is state.
@@ -308,15 +308,15 @@ def indices_at(n: int, position: int, batch: int, seed: int) -> Tensor:
     if batch > n:
         raise DataError(f"train.batch={batch} is more than the {n} images in the part it is drawn from")
     epoch, offset = divmod(position, n)
-    head = _permutation(n, seed, epoch)[offset : offset + batch]
+    head = _permutation(n, seed, epoch, device)[offset : offset + batch]
     if len(head) == batch:
         return head.clone()  # the cached permutation stays the epoch's
-    return torch.cat([head, _permutation(n, seed, epoch + 1)[: batch - len(head)]])
+    return torch.cat([head, _permutation(n, seed, epoch + 1, device)[: batch - len(head)]])
 
 
 @lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> Tensor:
-    return draws.permutation(n, seed, "data", epoch)
+def _permutation(n: int, seed: int, epoch: int, device: torch.device | str) -> Tensor:
+    return draws.permutation(n, seed, "data", epoch).to(device)
 
 
 def to_float(images: Tensor) -> Tensor:

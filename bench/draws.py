@@ -6,9 +6,10 @@ checkpoint needs no generator state.  This is what makes seeds pairs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +60,7 @@ class Chance:
     """
 
     def __init__(self) -> None:
+        self._kept: list[Callable[[], object]] | None = None
         self.at(0, "still", 0)
 
     def at(self, seed: int, stream: str, step: int) -> None:
@@ -68,15 +70,33 @@ class Chance:
 
     def normal(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """Draw N(0, 1), float32, of `shape`, for the layer `name`."""
-        return ranks.share(normal(_whole(shape), self.seed, self._stream(name), self.step, device))
+        return self._draw(normal, name, shape, device)
 
     def uniform(self, name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """Draw U[0, 1), float32, of `shape`, for the layer `name`."""
-        return ranks.share(uniform(_whole(shape), self.seed, self._stream(name), self.step, device=device))
+        return self._draw(uniform, name, shape, device)
 
-    def _stream(self, name: str) -> str:
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[list[Callable[[], object]]]:
+        """Hand out empty tensors for work that is recorded; the list's calls fill them, each time at the address."""
+        self._kept = []
+        try:
+            yield self._kept
+        finally:
+            self._kept = None
+
+    def _draw(self, kind: Callable[..., Tensor], name: str, shape: Sequence[int], device: torch.device | str) -> Tensor:
         self._drawn[name] += 1
-        return f"{self.stream}/{name}/{self._drawn[name]}"
+        stream = f"{self.stream}/{name}/{self._drawn[name]}"
+
+        def drawn() -> Tensor:
+            return ranks.share(kind(_whole(shape), self.seed, stream, self.step, device=device))
+
+        if self._kept is None:
+            return drawn()
+        held = torch.empty(tuple(shape), device=device)
+        self._kept.append(lambda: held.copy_(drawn()))
+        return held
 
 
 def _whole(shape: Sequence[int]) -> tuple[int, ...]:

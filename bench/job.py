@@ -37,6 +37,7 @@ from bench.setting import Setting
 from bench.stop import Stop
 from bench.store import RunFolder, Store
 from bench.train import Outcome, train
+from bench.updates import own_stream, recorder_for
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 BAD_INPUTS = (StoreError, datasets.DataError, norms.NormError, MetricError, own_modules.OwnModuleError)
@@ -143,10 +144,14 @@ class Work:
         )
         try:
             with Peers(self.folder, self.setting, self.orders, self.device, self.lost):
-                outcome = train(self.setting, part, plan, keeper, self.device, self.probes(part, plan))
+                recorder = recorder_for(self.device, wanted=self.orders.cuda_graphs)
+                with own_stream(self.device):
+                    outcome = train(self.setting, part, plan, keeper, self.device, self.probes(part, plan), recorder)
         finally:
             keeper.close()
             self.notes += keeper.notes
+        if outcome.plain_because:
+            tell(f"without CUDA graphs: {outcome.plain_because}")
         if outcome.status != "stopped":
             kept = [label for label in plan.snapshots.values() if (self.folder.snapshots / f"{label}.pt").exists()]
             publish_json(self.folder.trained, self.record(outcome, kept))
@@ -185,6 +190,7 @@ class Work:
             "images_per_second": round(outcome.nimg / max(outcome.seconds, 1e-9), 2),
             "weights": outcome.weights,
             "parameters": dict(outcome.parameters),
+            "plain_because": outcome.plain_because,
             "snapshots": snapshots,
             "attempt": self.attempt,
             "finished": now(),

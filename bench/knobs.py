@@ -31,7 +31,7 @@ Condition = Literal["none", "concat", "embed_mul", "acgan", "projection", "sgan"
 Init = Literal["normal002", "wgan_gp", "he", "glorot", "uniform"]
 Augment = Literal["color", "translation", "cutout"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -131,7 +131,9 @@ class Train(Strict):
     """`linear`: to zero over the run's length; `second_half`: the same, from its middle on; `exponential`: divided by
     1.000004 in each step, down to 1e-6 (Goodfellow et al. 2014, released code)."""
     precision: Precision = "fp32"
-    """Arithmetic of the forward and backward passes."""
+    """Arithmetic of the forward and backward passes: float32, TF32 products (CUDA), or bfloat16 by autocast."""
+    penalty_precision: Literal["fp32", "tf32"] = "fp32"
+    """`precision: bf16`: arithmetic of what a penalty differentiates, and of all else that stays in float32."""
     world_size: Annotated[int, Field(ge=1)] = 1
     """Ranks (processes, each with a GPU where there are GPUs) that share one batch."""
     sync_bn: bool = True
@@ -269,6 +271,8 @@ class Setting(Strict):
     """Noise U(-this / 2, this / 2) added to reals, on the scale of [-1, 1]."""
     penalty: Penalty = "none"
     """What keeps D in bounds."""
+    penalty_every: PositiveInt = 1
+    """A gradient penalty is added in every so many-th D update, that many times as heavy (Karras et al. 2020, B)."""
     gp_weight: PositiveFloat = 10.0
     """Lambda of the gradient penalty (WGAN-GP)."""
     r1_weight: PositiveFloat = 10.0

@@ -50,6 +50,8 @@ class Orders(Strict):
     cpu_threads: PositiveInt = 1
     checkpoint_minutes: PositiveFloat = 2.0
     """Wall-clock time between checkpoints."""
+    cuda_graphs: bool = True
+    """Whether updates are recorded and launched as one, on CUDA."""
     packed: bool = False
     """Other runs share the device: rates enter no speed table."""
 

@@ -116,6 +116,8 @@ class Resources(Strict):
     """Time limit of one job, in hours; a run that needs longer goes on in the next job."""
     runs_per_gpu: PositiveInt = 1
     """Runs that share one GPU."""
+    cuda_graphs: bool = True
+    """On CUDA, record each kind of update and launch it as one: the same weights, sooner.  Off: to look for a fault."""
     parallel: PositiveInt | None = None
     """Runs side by side at most."""
     retries: Annotated[int, Field(ge=0)] = 1

@@ -374,6 +374,20 @@ RULES: tuple[Rule, ...] = (
         lambda s: _norm_batch(s) == 1 and _has_batch_norm(s) and s.sample_stats == "running",
         "G learns with the statistics of each image alone and is sampled with others; pix2pix keeps `batch`",
     ),
+    Rule(
+        61,
+        "deny",
+        "penalty_every with a penalty that is no gradient's",
+        lambda s: s.penalty_every > 1 and s.penalty not in _GRADIENT,
+        "there is no gradient penalty to leave out",
+    ),
+    Rule(
+        62,
+        "deny",
+        "train.penalty_precision: tf32 without train.precision: bf16",
+        lambda s: s.train.penalty_precision != "fp32" and s.train.precision != "bf16",
+        "the penalty is computed as all else is",
+    ),
     *PLACES,
     *CLASSES,
 )

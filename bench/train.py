@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from bench import ranks
 from bench.batches import Batches
 from bench.data import Part
-from bench.models import build, set_chance, set_stage
-from bench.objectives import Nets, Phase, phases
-from bench.optimizers import make_optimizer, set_rates
+from bench.graphs import Recorder
+from bench.models import build, set_stage
+from bench.objectives import Nets, phases
+from bench.optimizers import load_state, make_optimizer, set_rates
 from bench.probes.watch import Probes
 from bench.schedule import Schedule, d_updates_before, nimg_after, stage
 from bench.setting import Setting
 from bench.snapshot import to_keep
+from bench.updates import Updates
 
 
 class Keeper(Protocol):
@@ -72,6 +74,8 @@ class Outcome:
     cause: str | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
     """How many numbers the parameters of G and of D are."""
+    plain_because: str = ""
+    """Why updates were not recorded, although there was a recorder."""
 
 
 def train(
@@ -81,12 +85,14 @@ def train(
     keeper: Keeper,
     device: torch.device | str = "cpu",
     probes: Probes | None = None,
+    recorder: Recorder | None = None,
 ) -> Outcome:
     """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing.
 
-    On several ranks each calls it, rank 0 alone with a keeper of files and with probes.
+    On several ranks each calls it, rank 0 alone with a keeper of files and with probes.  `recorder`: records updates
+    and launches them as one (`bench.graphs`); the weights are the same.
     """
-    seed, knobs = setting.seed, setting.train
+    knobs = setting.train
     if ranks.joined() != knobs.world_size:
         raise ValueError(f"train.world_size is {knobs.world_size}, and {ranks.joined()} ranks have come")
 
@@ -98,10 +104,9 @@ def train(
     G_ema = copy.deepcopy(G).requires_grad_(False) if setting.ema else G
     nets = Nets(G, D)
     trained: dict[str, nn.Module] = {"G": G, "D": D}
-    # A network of the user's own may hold some of its weights fixed.
-    learned = {name: [p for p in net.parameters() if p.requires_grad] for name, net in trained.items()}
     plan = phases(setting)
     optimizers = {phase.name: make_optimizer(trained[phase.trains], phase.trains, setting) for phase in plan}
+    update = Updates(setting, nets, optimizers, recorder)
     batches = Batches(setting, part, device)
 
     # Resume.
@@ -113,30 +118,13 @@ def train(
         for name, net in {"G": G, "D": D, "G_ema": G_ema}.items():
             net.load_state_dict(checkpoint[name])
         for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(checkpoint["optimizers"][name])
+            load_state(optimizer, checkpoint["optimizers"][name])
         sums.load(checkpoint["sums"])
         if probes is not None:
             probes.load(checkpoint.get("probes", {}))
     elif probes is not None:
         keeper.probe(probes.row(0, G, D))
     started, started_at = time.monotonic(), step
-
-    def update(phase: Phase, index: int) -> None:
-        """Minimise a phase's loss by one step of its optimizer: its update number `index`."""
-        for net in trained.values():
-            set_chance(net, seed, phase.stream or phase.name, index)
-        for name, parameters in learned.items():
-            for parameter in parameters:
-                parameter.requires_grad_(name == phase.trains)
-        if phase.before is not None:
-            phase.before(nets)
-        with ranks.sharing():
-            loss, logs = phase.loss(nets, batches.draw(phase, index))
-            optimizers[phase.name].zero_grad(set_to_none=True)
-            loss.backward()
-        total, logs = ranks.average(learned[phase.trains], loss.detach(), logs)
-        optimizers[phase.name].step()
-        sums.add(step, phase.name, total, logs)
 
     def state() -> dict[str, Any]:
         return {
@@ -152,7 +140,7 @@ def train(
         weights = weights_digest(G, D, G_ema) if status == "done" else ""
         seconds = seconds_before + time.monotonic() - started
         sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in trained.items()}
-        return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause, sizes)
+        return Outcome(status, step, nimg_after(setting, step), seconds, weights, cause, sizes, update.plain_because)
 
     while step < schedule.steps:
         # The stage: size, fade and batch; a new period of growth forgets the optimizers' moments.
@@ -168,8 +156,10 @@ def train(
         set_rates(optimizers, plan, knobs, step=step, steps=schedule.steps, epochs=epochs)
         first_update = {"D": d_updates_before(knobs, step), "G": step}
         for phase in plan:
-            for repeat in range(phase.times(step)):
-                update(phase, first_update[phase.trains] + repeat)
+            for index in range(first_update[phase.trains], first_update[phase.trains] + phase.times(step)):
+                with ranks.sharing():
+                    batch = batches.draw(phase, index)
+                sums.add(step, phase.name, *update(phase, index, batch, now))
         step += 1
         ranks.follow_rank_0(G, D)
 
@@ -212,13 +202,18 @@ def train(
 @torch.no_grad()
 def average(G_ema: nn.Module, G: nn.Module, decay: float, buffers: str) -> None:
     """Move G_ema towards G: parameters by `decay`; running statistics copied, or averaged the same way."""
-    kept_weights: list[Tensor] = list(G_ema.parameters())
-    torch._foreach_lerp_(kept_weights, list[Tensor](G.parameters()), 1.0 - decay)
-    for (name, kept), current in zip(G_ema.named_buffers(), G.buffers(), strict=True):
+    kept: list[Tensor] = list(G_ema.parameters())
+    current: list[Tensor] = list(G.parameters())
+    copied: list[tuple[Tensor, Tensor]] = []
+    for (name, of_ema), of_g in zip(G_ema.named_buffers(), G.buffers(), strict=True):
         if buffers == "average" and name.endswith(("running_mean", "running_var")):
-            kept.lerp_(current, 1.0 - decay)
+            kept.append(of_ema)
+            current.append(of_g)
         else:  # a stage, or a vector of unit length, has no average
-            kept.copy_(current)
+            copied.append((of_ema, of_g))
+    torch._foreach_lerp_(kept, current, 1.0 - decay)
+    if copied:
+        torch._foreach_copy_([of_ema for of_ema, _ in copied], [of_g for _, of_g in copied])
 
 
 def weights_digest(*nets: nn.Module) -> str:

@@ -24,6 +24,7 @@ FASTGAN = {"network": "fastgan", "data__size": 64}
 
 PENALTIES = ("gp", "gp0", "r1", "r2", "r1r2", "dragan")
 GAINLESS = {"loss": "wasserstein", "d_weight": "weight", "d_norm_affine": False}
+BF16 = {"train__precision": "bf16"}
 PAIRS = {"network": "unet", "data__pairs": "edges"}
 
 # Each row of the published table that the present settings can meet, with a neighbour that it does not cover.
@@ -64,6 +65,9 @@ ROWS = [
     (26, "deny", {"train__world_size": 3}, {"train__world_size": 4}),
     (26, "deny", {"train__world_size": 2, "train__g_batch": 33}, {"train__world_size": 2, "train__g_batch": 32}),
     (26, "deny", {**GROWS, "growth_batches": [8, 6], "train__world_size": 4}, {**GROWS, "train__world_size": 4}),
+    (61, "deny", {"penalty_every": 4, "penalty": "clip"}, {"penalty_every": 4, "penalty": "r1"}),
+    (61, "deny", {"penalty_every": 2}, {"penalty_every": 2, "penalty": "gp"}),
+    (62, "deny", {"train__penalty_precision": "tf32"}, {**BF16, "train__penalty_precision": "tf32"}),
     (60, "warn", {"train__world_size": 2, "g_norm": "lab:Norm"}, {"train__world_size": 2}),
     (60, "warn", {"train__world_size": 2, "loss": "lab:Loss"}, {"loss": "lab:Loss"}),
     (59, "warn", {"train__sync_bn": False}, {"train__sync_bn": False, "train__world_size": 2}),

@@ -127,7 +127,7 @@ class SelfModulatedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         scale, shift = self.affine(z).chunk(2, dim=1)
-        return torch.addcmul(shift[:, :, None, None], self.statistics(x), scale[:, :, None, None])
+        return _affine_of(self.statistics(x), scale, shift)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -149,16 +149,23 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes, channels))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addcmul(self.bias[y][:, :, None, None], self.statistics(x), self.weight[y][:, :, None, None])
+        return _affine_of(self.statistics(x), self.weight[y], self.bias[y])
+
+
+def _affine_of(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift each map of x [B, C, H, W] by numbers of its own, [B, C]; in float32, then as x is."""
+    scaled = torch.addcmul(shift[:, :, None, None].float(), x.float(), scale[:, :, None, None].float())
+    return scaled.to(x.dtype)
 
 
 def _instance_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalize each map of x [B, C, H, W], then apply scale and shift, [B, C] or [1, C], in one pass."""
+    kind, x = x.dtype, x.float()
     # Two means: on channels-last maps several times faster than torch.var_mean and F.instance_norm.
     mean = x.mean(dim=(2, 3), keepdim=True)
     variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
     gain = scale[:, :, None, None] * torch.rsqrt(variance + EPS)
-    return torch.addcmul(shift[:, :, None, None] - mean * gain, x, gain)
+    return torch.addcmul(shift[:, :, None, None] - mean * gain, x, gain).to(kind)
 
 
 def groups(channels: int) -> int:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import precision
+
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
@@ -56,6 +58,10 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", F.normalize(u, dim=0, eps=1e-12))
 
     def forward(self, weight: Tensor) -> Tensor:
+        with precision.whole(weight.device):
+            return self._divided(weight)
+
+    def _divided(self, weight: Tensor) -> Tensor:
         matrix = matrix_of(weight, self.axis)
         with torch.no_grad():
             v = F.normalize(torch.mv(matrix.t(), self.u), dim=0, eps=1e-12)
@@ -101,7 +107,8 @@ def orthogonality(net: nn.Module) -> Tensor:
             matrix = matrix_of(module.weight, output_axis(module))
             rows, columns = matrix.shape
             # |W W' - I|^2 = |W' W - I|^2 + rows - columns: the smaller product will do.
-            smaller = matrix @ matrix.t() if rows <= columns else matrix.t() @ matrix
+            with precision.whole(matrix.device):
+                smaller = matrix @ matrix.t() if rows <= columns else matrix.t() @ matrix
             apart = smaller - torch.eye(len(smaller), device=matrix.device)
             found.append(apart.square().sum() + max(rows - columns, 0))
     return torch.stack(found).sum()

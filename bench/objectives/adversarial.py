@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from bench import precision
 from bench.norms import WITHIN_SAMPLE, orthogonality
 from bench.objectives.heads import augmented, full, given, joined, make, shares_fakes, unmoved
 from bench.objectives.losses import d_hinge, loss_named
@@ -35,7 +36,7 @@ def styled(setting: Setting) -> tuple[str, ...]:
 def d_phase(setting: Setting) -> Phase:
     """Minimise D's side of the loss, the penalty, and what rebuilding reals costs."""
     adversarial = loss_named(setting.loss)
-    penalty, bound = setting.penalty, setting.clip_value
+    penalty, bound, every = setting.penalty, setting.clip_value, setting.penalty_every
     shared, rebuild = shares_fakes(setting), reconstruction(setting)
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
@@ -75,6 +76,8 @@ def d_phase(setting: Setting) -> Phase:
         times=lambda g_step: d_updates(setting.train, g_step),
         loss=loss,
         before=(lambda nets: clip(nets.D, bound)) if penalty == "clip" else None,
+        every=every,
+        spared=d_phase(setting.model_copy(update={"penalty": "none", "penalty_every": 1})) if every > 1 else None,
     )
 
 
@@ -124,10 +127,17 @@ def judged(setting: Setting, D: nn.Module, real: Tensor, fake: Images, batch: Ba
     """Logits of reals and of fakes, in one pass or in two."""
     y, y_fake = batch.get("y"), batch.get("y_fake")
     if not in_one_pass(setting):
-        return call(D, real, y), call(D, fake, y_fake)
+        return of_leaf(D, real, y), of_leaf(D, fake, y_fake)
     both = None if y is None or y_fake is None else torch.cat([y, y_fake])
     r, f = call(D, joined(real, fake), both).split([len(real), len(full(fake))])
     return r, f
+
+
+def of_leaf(D: nn.Module, images: Images, y: Tensor | None) -> Tensor:
+    """Logits of images; in float32 throughout where a penalty differentiates them."""
+    leaf = full(images)
+    with precision.whole(leaf.device) if leaf.is_leaf and leaf.requires_grad else contextlib.nullcontext():
+        return call(D, images, y)
 
 
 def leaves(setting: Setting, real: Tensor, fake: Images) -> tuple[Tensor, Images]:

@@ -31,19 +31,20 @@ def sgan_phases(setting: Setting) -> list[Phase]:
     adversarial = LOSSES[setting.loss]
 
     def real(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        logit = nets.D(batch["unlabelled"])
+        logit = call(nets.D, batch["unlabelled"], None)
         total = F.softplus(-logit).mean()
         return total, {"loss_D_real": total.detach(), "logit_real": logit.detach().mean()}
 
     def fake(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
         with torch.no_grad():
-            made = nets.G(batch["z"])
-        logit = nets.D(made)
+            made = call(nets.G, batch["z"], None)
+        logit = call(nets.D, made, None)
         total = F.softplus(logit).mean()
         return total, {"loss_D_fake": total.detach(), "logit_fake": logit.detach().mean()}
 
     def g(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        total = adversarial.g(nets.D(nets.G(batch["z"])), None)
+        fake = call(nets.G, batch["z"], None)
+        total = adversarial.g(call(nets.D, fake, None), None)
         return total, {"loss_G": total.detach()}
 
     times = _times(setting)
@@ -144,7 +145,7 @@ def with_classes(phases: list[Phase], setting: Setting) -> list[Phase]:
             added = (d_weight if of_d else g_weight) * entropy
             return total + added, {**logs, f"loss_classes_{phase.trains}": entropy.detach()}
 
-        return replace(phase, loss=loss)
+        return replace(phase, loss=loss, spared=phase.spared and adding(phase.spared))
 
     return [adding(phase) for phase in phases]
 

@@ -18,8 +18,10 @@ from bench.setting import Setting
 def make(G: nn.Module, z: Tensor, y: Tensor | None) -> Images:
     """Make what D is shown: G's images, or those of both its heads."""
     heads = getattr(G, "heads", None)
-    made: Images = call(G, z, y) if heads is None else heads(z, y)
-    return made
+    if heads is None:
+        return call(G, z, y)
+    image, small = heads(z, y)
+    return image.float(), small.float()
 
 
 def given(batch: Batch) -> Tensor | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.objectives import adversarial
 from bench.objectives.heads import shares_fakes
+from bench.objectives.penalties import call
 from bench.objectives.phase import Batch, Logs, Nets, Phase
 from bench.setting import Setting
 
@@ -28,7 +29,7 @@ def g_phase(setting: Setting) -> Phase:
     """Minimise G's weighted sum.  Logs: loss_G, the GAN's part, and loss_L1, both before their weights."""
 
     def loss(nets: Nets, batch: Batch) -> tuple[Tensor, Logs]:
-        fake = nets.G(batch["z"], batch["y_fake"])
+        fake = call(nets.G, batch["z"], batch["y_fake"])
         logs: Logs = {}
         total = fake.new_zeros(())
         if setting.gan_weight:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench import ranks
+from bench import precision, ranks
 from bench.objectives.phase import Batch, Images
 from bench.setting import Setting
 
@@ -22,17 +22,17 @@ def penalty_on(
 
     A target other than 1 divides the weight by its square (ProGAN's released code: lambda / gamma^2).
     """
-    name, y, target = setting.penalty, batch.get("y"), setting.gp_target
+    name, y, target, every = setting.penalty, batch.get("y"), setting.gp_target, setting.penalty_every
     if name in DIFFERENTIATES:
         parts = [r1_penalty(images[which], logits[which]) for which in DIFFERENTIATES[name]]
-        return setting.r1_weight * torch.stack(parts).sum()
-    real, fake = images["real"], images["fake"]
+        return every * setting.r1_weight * torch.stack(parts).sum()
+    real, fake, weight = images["real"], images["fake"], every * setting.gp_weight
     if name == "gp":
-        return setting.gp_weight / target**2 * gradient_penalty(D, real, fake, batch["gp_alpha"], y, target)
+        return weight / target**2 * gradient_penalty(D, real, fake, batch["gp_alpha"], y, target)
     if name == "gp0":
-        return setting.gp_weight * zero_centred_penalty(D, real, fake, batch["gp_alpha"], y)
+        return weight * zero_centred_penalty(D, real, fake, batch["gp_alpha"], y)
     if name == "dragan":
-        return setting.gp_weight / target**2 * dragan_penalty(D, real, batch["dragan_noise"], y, target)
+        return weight / target**2 * dragan_penalty(D, real, batch["dragan_noise"], y, target)
     return None
 
 
@@ -78,7 +78,9 @@ def r1_penalty(real: Tensor, logits: Tensor) -> Tensor:
 def gradient_of(D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
     """Gradient of D at x, [B, C, R, R], in a graph of its own; of a patch D, of the sum over each image's patches."""
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(call(D, x, y).sum(), x, create_graph=True)
+    with precision.whole(x.device):
+        logits = call(D, x, y)
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient
 
 
@@ -90,6 +92,6 @@ def clip(D: nn.Module, bound: float) -> None:
 
 
 def call(net: nn.Module, x: Images, y: Tensor | None) -> Tensor:
-    """Pass x, and its condition where there is one."""
+    """Pass x, and its condition where there is one; images and logits come in float32, whatever the arithmetic."""
     made: Tensor = net(x) if y is None else net(x, y)
-    return made
+    return made.float()

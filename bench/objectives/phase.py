@@ -29,7 +29,7 @@ class Phase:
     `needs` lists the tensors of its batch, which `bench.batches` draws and describes.  `times` maps a G update's number
     to how often the phase runs in it.  `loss` returns a scalar to minimise over the parameters of the net `trains`, and
     detached 0-d logs.  `before` runs ahead of each update.  `stream`: whose z, labels and layer noise it draws; unset:
-    its own.
+    its own.  `every`: with a lazy penalty, how many updates have one; the others are those of `spared`.
     """
 
     name: str
@@ -39,3 +39,9 @@ class Phase:
     loss: Callable[[Nets, Batch], tuple[Tensor, Logs]]
     before: Callable[[Nets], None] | None = None
     stream: str = ""
+    every: int = 1
+    spared: Phase | None = None
+
+    def at(self, index: int) -> Phase:
+        """Return the phase as its update number `index` does it: with its penalty, or without."""
+        return self if self.spared is None or index % self.every == 0 else self.spared

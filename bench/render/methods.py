@@ -190,6 +190,7 @@ _TRAINING = {
     "train.n_critic": "{} updates of D in one of G",
     "train.lr_decay": "decay of the step {}",
     "train.precision": "{} arithmetic",
+    "penalty_every": "the penalty in every {}th update of D, as many times as heavy",
     "ema": "exponential mean of G’s weights with decay {}",
 }
 

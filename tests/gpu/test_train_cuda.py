@@ -1,5 +1,7 @@
 """On a CUDA device: resume is exact, runs repeat, and one step agrees with the CPU's.  `pytest -m gpu`."""
 
+import contextlib
+
 import pytest
 import torch
 from test_train import FORMS, Memory, images, run
@@ -9,6 +11,7 @@ from bench.models import build
 from bench.objectives import Nets, phases
 from bench.schedule import schedule
 from bench.train import train
+from bench.updates import own_stream, recorder_for
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,6 +50,61 @@ def test_initial_weights_are_those_of_the_cpu(tiny):
     here, there = build(tiny())[0], build(tiny())[0].cuda()
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
         assert torch.equal(one, other.cpu())
+
+
+LAZY = {"lazy_gp": {"loss": "wasserstein", "penalty": "gp", "penalty_every": 2}, "bf16": {"train__precision": "bf16"}}
+
+
+@pytest.mark.parametrize("form", [*FORMS, *LAZY])
+def test_graphs_give_the_very_weights_of_the_plain_loop(tiny, form):
+    setting = tiny(**{**FORMS, **LAZY}[form], train__g_steps=20)
+    device = torch.device("cuda")
+    recorder = recorder_for(device, wanted=True)
+    with own_stream(device):
+        part = Part(images(), torch.zeros(20, dtype=torch.int64))
+        found = train(setting, part, schedule(setting, 20), Memory(), device, None, recorder)
+    moves = form in ("mlp_momentum_dropout",)
+    assert bool(found.plain_because) == moves, found.plain_because
+    assert found.weights == run_on_gpu(setting, Memory()).weights
+
+
+def test_growth_is_recorded_at_each_size(tiny):
+    setting = tiny(
+        network="progan", growth=True, growth_start=8, growth_stable_kimg=0.048, growth_fade_kimg=0.032,
+        train__g_steps=22, g_norm="none", pixel_norm=True, equalized=True, ema=0.9,
+    )  # fmt: skip
+    device = torch.device("cuda")
+    with own_stream(device):
+        part = Part(images(), torch.zeros(20, dtype=torch.int64))
+        found = train(setting, part, schedule(setting, 20), Memory(), device, None, recorder_for(device, wanted=True))
+    assert found.plain_because == ""
+    assert found.weights == run_on_gpu(setting, Memory()).weights
+
+
+class Strict(Memory):
+    """Has torch raise where the loop waits for the device, but while a row is logged."""
+
+    def stop_asked(self):
+        torch.cuda.set_sync_debug_mode("error")
+        return super().stop_asked()
+
+
+def test_the_loop_waits_for_the_device_only_to_log(tiny):
+    setting = tiny(train__g_steps=500, loss="wasserstein", penalty="gp")
+    keeper = Strict()
+    plan = schedule(setting, 20)
+    with contextlib.suppress(RuntimeError):  # the first row of the log
+        try:
+            train(setting, Part(images(), torch.zeros(20, dtype=torch.int64)), plan, keeper, "cuda")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert keeper.asked == plan.log_every
+
+
+def test_images_on_the_host_train_the_same(tiny, monkeypatch):
+    expected = run_on_gpu(tiny(), Memory()).weights
+    monkeypatch.setattr("bench.shelf.SHARE", 0.0)
+    assert run_on_gpu(tiny(), Memory()).weights == expected
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,0 +1,38 @@
+"""Arithmetic of a run: `train.precision`, and what a penalty is computed in under bf16.
+
+fp32: IEEE single precision throughout.  tf32: products on CUDA read 10 bits of mantissa, and add up in float32; a CPU
+has no such products, and computes in fp32.  bf16: convs and dense layers read and write bfloat16 by torch's autocast;
+weights, optimizers, running statistics, logits, losses and, by `penalty_precision`, penalties stay in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from bench.setting import Setting
+
+
+def allow_tf32(setting: Setting) -> None:
+    """Set for this process whether products of float32 on CUDA may be TF32; torch's own default has it for convs."""
+    allowed = setting.train.precision == "tf32" or (
+        setting.train.precision == "bf16" and setting.train.penalty_precision == "tf32"
+    )
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def lowered(setting: Setting, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Where an update's loss is computed: under autocast for bf16."""
+    if setting.train.precision != "bf16":
+        return contextlib.nullcontext()
+    # Without its cache: weights cast where no gradient is wanted would be taken again where one is.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def whole(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Where float32 stays float32, whatever surrounds it: for what a penalty differentiates."""
+    if not torch.is_autocast_enabled(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -1,7 +1,7 @@
 """Sides that take turns in one process, their times, and what is said of them.
 
-Ours is `bench.train.train` itself.  Its keeper is a stand-in that is asked once a step: there our time stops, the others
-take their turn, and ours goes on.  So a busy machine slows all sides alike, and what is compared is of one turn.
+Ours is `bench.train.train` itself.  Its keeper is a stand-in that is asked once a step: there our time stops, the
+others take their turn, and ours goes on.  So a busy machine slows all sides alike, and what is compared is of one turn.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Turns:
         kept: dict[str, list[float]] = getattr(self, of)
         return kept[side][self.warmup :]
 
-    def ratio(self, side: str) -> list[float]:
+    def ratio(self, side: str, of: str = "wall") -> list[float]:
         """Another side's seconds over ours, turn by turn."""
-        return [theirs / ours for theirs, ours in zip(self.seconds(side), self.seconds("ours"), strict=True)]
+        return [theirs / ours for theirs, ours in zip(self.seconds(side, of), self.seconds("ours", of), strict=True)]
 
 
 class Alternating:
@@ -158,20 +158,20 @@ def row(what: str, bar: str, values: Sequence[float], met: bool | None = None, *
 
 def report(turns: Turns, bars: Mapping[str, tuple[str, float | None]], given: argparse.Namespace) -> None:
     """Print each side's step, and of each other side the ratio to ours; `bars`: side to (what it is, bar or None)."""
-    rows = []
     for side in turns.wall:
         low, middle, high = (1000 * x for x in quartiles(turns.seconds(side)))
         busy = 1000 * statistics.median(turns.seconds(side, "processor"))
-        print(f"{side:12} {middle:9.2f} ms a step [{low:.2f}, {high:.2f}]   {busy:9.2f} ms of the processor")
+        print(f"{side:10} {middle:9.2f} ms a step [{low:.2f}, {high:.2f}]   {busy:9.2f} ms of the processor")
+    rows = []
     for side, (what, bar) in bars.items():
-        ratio = turns.ratio(side)
-        low, middle, high = quartiles(ratio)
+        wall, busy = turns.ratio(side), statistics.median(turns.ratio(side, "processor"))
+        low, middle, high = quartiles(wall)
         asked = "stated" if bar is None else f"≥ {bar:g}"
-        print(f"{what:60} {middle:6.2f} × [{low:.2f}, {high:.2f}]   asked {asked}", flush=True)
+        of_processor = f"of the processor {busy:.2f} ×" if turns.device.type == "cpu" else ""
+        print(f"{what:56} {middle:6.2f} × [{low:.2f}, {high:.2f}]   asked {asked:8} {of_processor}", flush=True)
         seconds = {name: list(quartiles(turns.seconds(name))) for name in ("ours", side)}
-        busy = {name: statistics.median(turns.seconds(name, "processor")) for name in ("ours", side)}
         met = None if bar is None else middle >= bar
-        rows.append(row(what, asked, ratio, met, unit="×", seconds=seconds, processor=busy))
+        rows.append(row(what, asked, wall, met, unit="×", seconds=seconds, of_processor=busy))
     write(given.json, rows, given)
 
 

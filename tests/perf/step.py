@@ -8,8 +8,8 @@
 Ours is `bench.train.train`; the others take turns with it, in one process.  mimicry's and StudioGAN's networks are
 their own, of the same blocks and widths (parameters are printed), and their steps their own functions.  The plain loop
 trains our networks as any tutorial would: maps in the usual order, fakes with a graph that is thrown away, reals and
-fakes in two passes, Adam one tensor at a time.  Each does n_critic D updates, one G update and, in the plain cases, a moving
-average of G; mimicry and StudioGAN's default keep none, so there ours keeps none either.
+fakes in two passes, Adam one tensor at a time.  Each does n_critic D updates, one G update and, in the plain cases, a
+moving average of G; mimicry and StudioGAN's default keep none, so there ours keeps none either.
 """
 
 from __future__ import annotations

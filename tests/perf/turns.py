@@ -24,6 +24,7 @@ from bench.recipes import RECIPES
 from bench.schedule import Schedule
 from bench.setting import Setting, resolve
 from bench.train import train
+from bench.updates import own_stream, recorder_for
 
 LOG_EVERY = 10
 """Our steps in one row of the log, which reads losses and weights back; a run of 2,000 steps has as many."""
@@ -100,9 +101,11 @@ def race(
     """Train as `setting` says, in turns with the others; `given` as of `arguments`."""
     turns = Turns(torch.device(given.device), given.block, given.warmup)
     part = Part(images, torch.zeros(len(images), dtype=torch.int64))
-    steps = (given.warmup + given.steps) * given.block
-    turns.begin()
-    ended = train(setting, part, Schedule(steps, {}, LOG_EVERY), Alternating(turns, others), given.device)
+    plan = Schedule((given.warmup + given.steps) * given.block, {}, LOG_EVERY)
+    recorder = recorder_for(turns.device, wanted=True)
+    with own_stream(turns.device):
+        turns.begin()
+        ended = train(setting, part, plan, Alternating(turns, others), given.device, recorder=recorder)
     assert ended.status == "done", ended.cause
     return turns
 

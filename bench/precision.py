@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 
 import torch
+from torch import Tensor
 
 from bench.setting import Setting
 
@@ -36,3 +37,8 @@ def whole(device: torch.device) -> contextlib.AbstractContextManager[object]:
     if not torch.is_autocast_enabled(device.type):
         return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def raised(x: Tensor) -> Tensor:
+    """Return x, in float32 where it came out in bfloat16."""
+    return x.float() if x.dtype == torch.bfloat16 else x

@@ -17,6 +17,7 @@ from bench.models.chance import Dropout, Noise
 from bench.models.conditions import Judge
 from bench.models.style import normalized_z, style_of
 from bench.norms import has_conv_bias, norm_at, normalized
+from bench.precision import raised
 from bench.setting import Setting
 
 # ---------------------------------------------------------------------------------------------------------
@@ -27,7 +28,7 @@ class PixelNorm(nn.Module):
     """x / sqrt(mean over channels of x^2 + 1e-8): unit mean square at each pixel (Karras et al. 2018, 4.2)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-8).to(x.dtype)
+        return x * torch.rsqrt(raised(x).square().mean(dim=1, keepdim=True) + 1e-8).to(x.dtype)
 
 
 class MinibatchStd(nn.Module):
@@ -49,7 +50,7 @@ class MinibatchStd(nn.Module):
         if batch % group:
             raise ValueError(f"mbstd: a batch of {batch} does not divide into groups of {group}")
         grouped = whole.unflatten(0, (group, batch // group))
-        std = (grouped.float().var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(x.dtype)
+        std = (raised(grouped).var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(x.dtype)
         maps = ranks.share(std.repeat(group)).view(-1, 1, 1, 1).expand(-1, 1, height, width)
         return torch.cat([x, maps], dim=1)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench import draws, ranks
 from bench.norms.own import NormError, OwnNorm
+from bench.precision import raised
 from bench.setting import Setting
 
 EPS = 1e-5
@@ -154,13 +155,13 @@ class ConditionalBatchNorm(nn.Module):
 
 def _affine_of(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift each map of x [B, C, H, W] by numbers of its own, [B, C]; in float32, then as x is."""
-    scaled = torch.addcmul(shift[:, :, None, None].float(), x.float(), scale[:, :, None, None].float())
+    scaled = torch.addcmul(raised(shift)[:, :, None, None], raised(x), raised(scale)[:, :, None, None])
     return scaled.to(x.dtype)
 
 
 def _instance_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalize each map of x [B, C, H, W], then apply scale and shift, [B, C] or [1, C], in one pass."""
-    kind, x = x.dtype, x.float()
+    kind, x = x.dtype, raised(x)
     # Two means: on channels-last maps several times faster than torch.var_mean and F.instance_norm.
     mean = x.mean(dim=(2, 3), keepdim=True)
     variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)

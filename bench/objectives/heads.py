@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from bench.objectives.augment import augment
 from bench.objectives.penalties import call
 from bench.objectives.phase import Batch, Images
+from bench.precision import raised
 from bench.setting import Setting
 
 
@@ -21,7 +22,7 @@ def make(G: nn.Module, z: Tensor, y: Tensor | None) -> Images:
     if heads is None:
         return call(G, z, y)
     image, small = heads(z, y)
-    return image.float(), small.float()
+    return raised(image), raised(small)
 
 
 def given(batch: Batch) -> Tensor | None:

@@ -94,4 +94,4 @@ def clip(D: nn.Module, bound: float) -> None:
 def call(net: nn.Module, x: Images, y: Tensor | None) -> Tensor:
     """Pass x, and its condition where there is one; images and logits come in float32, whatever the arithmetic."""
     made: Tensor = net(x) if y is None else net(x, y)
-    return made.float()
+    return precision.raised(made)

@@ -7,11 +7,12 @@ generator state and a resumed run equals one never stopped, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -81,9 +82,11 @@ def train(
     keeper: Keeper,
     device: torch.device | str = "cpu",
     probes: Probes | None = None,
+    span: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Outcome:
     """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing.
 
+    `span` is entered around each part of a step, by name: "data", each phase's own, "ema", "log" (`bench.stopwatch`).
     On several ranks each calls it, rank 0 alone with a keeper of files and with probes.
     """
     seed, knobs = setting.seed, setting.train
@@ -130,12 +133,15 @@ def train(
                 parameter.requires_grad_(name == phase.trains)
         if phase.before is not None:
             phase.before(nets)
-        with ranks.sharing():
-            loss, logs = phase.loss(nets, batches.draw(phase, index))
-            optimizers[phase.name].zero_grad(set_to_none=True)
-            loss.backward()
-        total, logs = ranks.average(learned[phase.trains], loss.detach(), logs)
-        optimizers[phase.name].step()
+        with span("data"), ranks.sharing():
+            batch = batches.draw(phase, index)
+        with span(phase.name):
+            with ranks.sharing():
+                loss, logs = phase.loss(nets, batch)
+                optimizers[phase.name].zero_grad(set_to_none=True)
+                loss.backward()
+            total, logs = ranks.average(learned[phase.trains], loss.detach(), logs)
+            optimizers[phase.name].step()
         sums.add(step, phase.name, total, logs)
 
     def state() -> dict[str, Any]:
@@ -175,23 +181,24 @@ def train(
 
         # Moving average of G.
         if setting.ema:
-            average(G_ema, G, setting.ema, setting.ema_buffers)
+            with span("ema"):
+                average(G_ema, G, setting.ema, setting.ema_buffers)
 
         # Read back: losses, and whether all is finite.
         nimg = nimg_after(setting, step)
         logging, keeping = step % schedule.log_every == 0, step in schedule.snapshots
         stopping, due = ranks.agreed(keeper.stop_asked(), keeper.checkpoint_due())
-        if logging or keeping:
-            trouble = sums.divergence(step, G=G, D=D)
+        with span("log"):
+            trouble = sums.divergence(step, G=G, D=D) if logging or keeping else None
             if trouble is not None:
                 step, cause = trouble
                 return outcome("diverged", cause)
-        if logging:
-            seconds = seconds_before + time.monotonic() - started
-            row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
-            keeper.log({**row, "seconds": round(seconds, 3)})
-            rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
-            keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
+            if logging:
+                seconds = seconds_before + time.monotonic() - started
+                row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
+                keeper.log({**row, "seconds": round(seconds, 3)})
+                rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
+                keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
 
         # Take the probes; keep a snapshot; keep a checkpoint; stop if asked.
         if probes is not None and probes.due(step):

@@ -97,6 +97,8 @@ class CellTimes(Strict):
     images_a_step: float
     """Real images shown to D in one G step."""
     images_per_second: float
+    seconds_an_image: float
+    """Mean over the whole run; of a growing net, over all its levels.  For forecasts."""
     step_ms: Spread
     """One G step with its D updates, the log's share included; quartiles over steps."""
     parts_ms: dict[str, float]
@@ -176,7 +178,7 @@ def rates(study: Path, threads: int) -> Rates:
     found = read(study / FILE)
     if found is None or found.machine.threads != threads:
         return Rates()
-    seconds = {cell.shape: 1.0 / cell.images_per_second for cell in found.cells}
+    seconds = {cell.shape: cell.seconds_an_image for cell in found.cells}
     return Rates(seconds, f"bench.profile on {found.machine.device}, {found.made[:10]}")
 
 

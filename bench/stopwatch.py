@@ -6,6 +6,7 @@ those after its first step, which cost the same.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import time
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from bench.data import Part
-from bench.schedule import Schedule, schedule
+from bench.schedule import Schedule, levels, nimg_after, schedule, stage
 from bench.setting import Setting
 from bench.train import Outcome, train
 
@@ -200,10 +201,10 @@ class Block(NamedTuple):
     """As for a checkpoint, where it stopped."""
 
 
-def throw(setting: Setting, part: Part, device: torch.device, steps: int) -> Throw:
-    """Make ready to time a setting's run near its end: its first step is done here."""
+def throw(setting: Setting, part: Part, device: torch.device, steps: int, before: int | None = None) -> Throw:
+    """Make ready to time a setting's run before G step `before`, unset: its end.  Its first step is done here."""
     whole = schedule(setting, len(part.images))
-    first = max(1, whole.steps - WARM - steps - 1)
+    first = max(1, (before or whole.steps) - WARM - steps - 1)
     keeper = Throwaway(Spans(device), None, 0, warm=1)
     train(setting, part, Schedule(2, {}, 2), keeper, device)
     nothing: dict[str, Any] = {"sums": {}, "counts": {}, "first_bad": {}}
@@ -212,6 +213,17 @@ def throw(setting: Setting, part: Part, device: torch.device, steps: int) -> Thr
     end = max(whole.steps, first + WARM + steps + 1)
     plan = Schedule(end, {}, min(whole.log_every, max(1, steps // 2)))
     return Throw(setting, part, plan, whole.log_every, first, buffer.getvalue(), steps, device)
+
+
+def levels_of(setting: Setting, steps: int) -> list[tuple[int, int]]:
+    """Of each level that a run grows through: the G step before which it ends, and the images shown in it."""
+    found, begin = [], 0
+    for size in levels(setting):
+        end = bisect.bisect_right(range(steps), size, key=lambda step: stage(setting, step).size)
+        if end > begin:
+            found.append((end, nimg_after(setting, end) - nimg_after(setting, begin)))
+        begin = end
+    return found
 
 
 def synchronize(device: torch.device) -> None:

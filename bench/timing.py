@@ -35,9 +35,9 @@ from bench.measured import (
 )
 from bench.orders import Orders
 from bench.preparation import larger, prepare_torch
-from bench.schedule import nimg_after
+from bench.schedule import nimg_after, schedule
 from bench.setting import Data, Setting
-from bench.stopwatch import Block, Step, Throw, throw
+from bench.stopwatch import Block, Step, Throw, levels_of, throw
 from bench.store import Store
 
 ROUNDS = 5
@@ -137,6 +137,10 @@ class Subject:
     memory_mib: Memory
     parameters: Mapping[str, int]
     busy: float | None
+    below: tuple[tuple[int, float], ...]
+    """Of each level that the run has grown through before: images shown in it, and the seconds that one takes."""
+    images: int
+    """Images shown in the last level."""
 
     @property
     def gflop_per_image(self) -> float:
@@ -152,7 +156,22 @@ def look(ready: Throw) -> Subject:
     steps = range(ready.first, ready.first + ready.steps)
     images = statistics.median(nimg_after(ready.setting, n + 1) - nimg_after(ready.setting, n) for n in steps)
     share = busy(ready.block, ready.device)
-    return Subject(ready, images, flops.total, held, block.outcome.parameters, share)
+    *earlier, (_, last) = levels_of(ready.setting, schedule(ready.setting, len(ready.part.images)).steps)
+    below = tuple((shown, seconds_below(ready, end)) for end, shown in earlier)
+    return Subject(ready, images, flops.total, held, block.outcome.parameters, share, below, last)
+
+
+def seconds_below(ready: Throw, end: int) -> float:
+    """Seconds an image in the level that ends before G step `end`."""
+    level = throw(ready.setting, ready.part, ready.device, ready.steps, before=end)
+    step_ms = statistics.median(step.own for step in level.block().steps)
+    return step_ms / 1000 / (nimg_after(ready.setting, end) - nimg_after(ready.setting, end - 1))
+
+
+def seconds_an_image(subject: Subject, last: float) -> float:
+    """Mean over the whole run, where one of the last level takes `last` seconds."""
+    shown = [*subject.below, (subject.images, last)]
+    return sum(n * seconds for n, seconds in shown) / sum(n for n, _ in shown)
 
 
 def weighed(ready: Throw) -> tuple[Block, Memory]:
@@ -217,6 +236,7 @@ def times_of(
         measured_steps=len(steps),
         images_a_step=subject.images_a_step,
         images_per_second=1000 * subject.images_a_step / whole.median,
+        seconds_an_image=seconds_an_image(subject, whole.median / 1000 / subject.images_a_step),
         step_ms=whole,
         parts_ms={**parts, "log": log, "rest": rest},
         updates={part: n for part, n in n_updates.items() if part not in ("data", "ema")},
@@ -270,6 +290,6 @@ def forecast(
 ) -> Forecast:
     """What the missing runs will take by these times alone."""
     left = [run for run in design.runs if store.run(run.run_id).state().trained is None]
-    rates = Rates({cell.shape: 1.0 / cell.images_per_second for cell in found})
+    rates = Rates({cell.shape: cell.seconds_an_image for cell in found})
     estimated = overview.estimate_of(left, {}, rates, sources)
     return Forecast(runs=len(left), seconds=estimated.seconds, places=places, unlike=estimated.unlike)

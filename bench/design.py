@@ -105,7 +105,7 @@ def expand_with(
     """Do what `expand` does, with `facts` to tell what a plan knows of a data set."""
     if limit is not None and limit < 1:
         raise StudyError([Problem(f"--limit {limit}", "", "a number of runs is due, at least 1")])
-    chosen = _selection(study, only)
+    chosen = selection(study, only)
     combinations, aliases = _combinations(study)
     known: dict[Data, Facts] = {}
 
@@ -118,7 +118,7 @@ def expand_with(
     exclusions: list[Exclusion] = []
     problems: list[Problem] = []
     for levels in combinations:
-        if not _matches(levels, chosen):
+        if not matches(levels, chosen):
             continue
         judged = _judge(study, levels, told)
         if isinstance(judged, Problem):
@@ -218,12 +218,13 @@ def _by_hand(study: Study, levels: dict[str, str]) -> tuple[str, ...]:
 def _covering(combinations: Iterable[Combination], levels: Mapping[str, str]) -> Combination | None:
     for combination in combinations:
         where = {key: {said} if isinstance(said, str) else set(said) for key, said in combination.where.items()}
-        if _matches(levels, where):
+        if matches(levels, where):
             return combination
     return None
 
 
-def _matches(levels: Mapping[str, str], where: Mapping[str, set[str]]) -> bool:
+def matches(levels: Mapping[str, str], where: Mapping[str, set[str]]) -> bool:
+    """Whether a combination has, of each factor named in `where`, one of its levels."""
     return all(levels[factor] in said for factor, said in where.items() if factor in levels)
 
 
@@ -270,16 +271,16 @@ def _with_facts(cell: Cell, study: Study, facts: Callable[[Data], Facts]) -> tup
     return cell, resolve(cell.settings, filled)
 
 
-def _selection(study: Study, only: Sequence[str]) -> dict[str, set[str]]:
-    """Read `--only`: factor (or row, or seed) → the levels that are wanted."""
+def selection(study: Study, only: Sequence[str], option: str = "--only") -> dict[str, set[str]]:
+    """Read what `option` says: factor (or row, or seed) → the levels that are wanted.  Raises StudyError."""
     known = {"row": list(study.rows)} if study.rows else {name: list(levels) for name, levels in study.factors.items()}
     known["seed"] = [str(seed) for seed in study.seeds]
     chosen: dict[str, set[str]] = {}
     problems = []
-    for option in only:
-        for part in option.split(","):
+    for said in only:
+        for part in said.split(","):
             key, equals, level = (text.strip() for text in part.partition("="))
-            place = f"--only {option}"
+            place = f"{option} {said}"
             if not equals:
                 problems.append(Problem(place, "", f"{part!r}: FACTOR=LEVEL is due, as g_norm=adain,seed=0"))
             elif key not in known:

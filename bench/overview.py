@@ -11,13 +11,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench import datasets, outcomes, own_modules, provenance, standing
+from bench import datasets, measured, outcomes, own_modules, provenance, standing
 from bench.datasets import Source
 from bench.design import Cell, Design, Run
+from bench.measured import Rates
 from bench.orders import Orders
 from bench.rows import Rows
 from bench.schedule import nimg_after, schedule
-from bench.setting import Data, Setting, resolved
+from bench.setting import Data, Setting, digest, resolved
 from bench.store import RunState, Store
 
 STYLES = {
@@ -167,6 +168,11 @@ def shape(setting: Setting) -> tuple[tuple[str, str], ...]:
     )
 
 
+def shape_digest(setting: Setting) -> str:
+    """A name for a shape, as a profile keeps it."""
+    return digest(shape(setting))
+
+
 class Estimate(NamedTuple):
     """What the training that is left will take."""
 
@@ -175,25 +181,40 @@ class Estimate(NamedTuple):
     """Of training, one run after another; None: unknown until the first run."""
     unlike: int = 0
     """Runs of a shape that has not been run yet: the study's median rate stands for theirs."""
+    profiled: int = 0
+    """Runs of a shape that only `bench.profile` has timed."""
 
 
-def estimate(design: Design, states: Mapping[str, RunState], sources: Mapping[Data, Source]) -> Estimate:
-    """Estimate what the missing runs will take, from finished runs of the same shape."""
-    rates: dict[object, list[float]] = collections.defaultdict(list)
+def estimate(
+    design: Design, states: Mapping[str, RunState], sources: Mapping[Data, Source], profiled: Rates
+) -> Estimate:
+    """Estimate what the missing runs will take, from finished runs of the same shape, else from the last profile."""
+    finished: dict[str, list[float]] = collections.defaultdict(list)
     for run in design.runs:
         trained = states[run.run_id].trained
         if trained and trained["status"] == "done" and trained["nimg"]:
-            rates[shape(run.setting)].append(trained["seconds"] / trained["nimg"])
+            finished[shape_digest(run.setting)].append(trained["seconds"] / trained["nimg"])
     todo = [run for run in design.runs if states[run.run_id].trained is None]
-    everywhere = [rate for found in rates.values() for rate in found]
+    return estimate_of(todo, finished, profiled, sources)
+
+
+def estimate_of(
+    todo: Sequence[Run], finished: Mapping[str, Sequence[float]], profiled: Rates, sources: Mapping[Data, Source]
+) -> Estimate:
+    """Do what `estimate` does, by the seconds an image of finished runs of each shape."""
+    everywhere = [rate for found in finished.values() for rate in found] or list(profiled.seconds.values())
     if not everywhere:
         return Estimate(len(todo), None)
+    shapes = {cell.name: shape_digest(setting) for cell, setting in ((run.cell, run.setting) for run in todo)}
+    known = {**profiled.seconds, **{name: statistics.median(found) for name, found in finished.items()}}
+    of_others = statistics.median(everywhere)
     seconds = sum(
-        statistics.median(rates.get(shape(run.setting), everywhere))
-        * images_of(run, sources[run.setting.data].parts["train"])
+        known.get(shapes[run.cell.name], of_others) * images_of(run, sources[run.setting.data].parts["train"])
         for run in todo
     )
-    return Estimate(len(todo), seconds, sum(shape(run.setting) not in rates for run in todo))
+    unlike = sum(shapes[run.cell.name] not in known for run in todo)
+    by_profile = sum(shapes[run.cell.name] in profiled.seconds.keys() - finished.keys() for run in todo)
+    return Estimate(len(todo), seconds, unlike, by_profile)
 
 
 def cost(
@@ -205,7 +226,9 @@ def cost(
     places: int,
 ) -> RenderableType:
     """Say what the missing runs will take; else that it is unknown."""
-    found = estimate(design, states, sources)
+    study = design.study
+    profiled = measured.rates(store.study(study.name), study.resources.cpu_threads)
+    found = estimate(design, states, sources, profiled)
     unscored = sum(
         len(left.requests)
         for run in design.runs
@@ -215,9 +238,12 @@ def cost(
     if not found.runs:
         return Text(f"nothing to train; {unscored} scores to compute" if unscored else "nothing to do")
     if found.seconds is None:
-        return Text(f"{found.runs} runs to train; cost unknown until the first run")
+        return Text(f"{found.runs} runs to train; cost unknown until the first run, or python -m bench.profile")
     text = f"{found.runs} runs to train: about {span(found.seconds)} of training, "
     text += f"{span(found.seconds / places)} on {places} {'place' if places == 1 else 'places'}"
+    if found.profiled:
+        of_them = "" if found.profiled == found.runs else f"{found.profiled} of them "
+        text += f" ({of_them}by {profiled.source})"
     if found.unlike:
         text += f" ({found.unlike} of them of a shape not run yet: the study's median rate stands for theirs)"
     return Text(text)

@@ -7,11 +7,12 @@ generator state and a resumed run equals one never stopped, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,11 +87,13 @@ def train(
     device: torch.device | str = "cpu",
     probes: Probes | None = None,
     recorder: Recorder | None = None,
+    span: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Outcome:
     """Train one run on the training part, from its newest checkpoint to its end; `probes` watch and change nothing.
 
     On several ranks each calls it, rank 0 alone with a keeper of files and with probes.  `recorder`: records updates
-    and launches them as one (`bench.graphs`); the weights are the same.
+    and launches them as one (`bench.graphs`); the weights are the same.  `span` is entered around each part of a step,
+    by name: "data", each phase's own, "ema", "log" (`bench.stopwatch`).
     """
     knobs = setting.train
     if ranks.joined() != knobs.world_size:
@@ -157,31 +160,34 @@ def train(
         first_update = {"D": d_updates_before(knobs, step), "G": step}
         for phase in plan:
             for index in range(first_update[phase.trains], first_update[phase.trains] + phase.times(step)):
-                with ranks.sharing():
+                with span("data"), ranks.sharing():
                     batch = batches.draw(phase, index)
-                sums.add(step, phase.name, *update(phase, index, batch, now))
+                with span(phase.name):
+                    told = update(phase, index, batch, now)
+                sums.add(step, phase.name, *told)
         step += 1
         ranks.follow_rank_0(G, D)
 
         # Moving average of G.
         if setting.ema:
-            average(G_ema, G, setting.ema, setting.ema_buffers)
+            with span("ema"):
+                average(G_ema, G, setting.ema, setting.ema_buffers)
 
         # Read back: losses, and whether all is finite.
         nimg = nimg_after(setting, step)
         logging, keeping = step % schedule.log_every == 0, step in schedule.snapshots
         stopping, due = ranks.agreed(keeper.stop_asked(), keeper.checkpoint_due())
-        if logging or keeping:
-            trouble = sums.divergence(step, G=G, D=D)
+        with span("log"):
+            trouble = sums.divergence(step, G=G, D=D) if logging or keeping else None
             if trouble is not None:
                 step, cause = trouble
                 return outcome("diverged", cause)
-        if logging:
-            seconds = seconds_before + time.monotonic() - started
-            row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
-            keeper.log({**row, "seconds": round(seconds, 3)})
-            rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
-            keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
+            if logging:
+                seconds = seconds_before + time.monotonic() - started
+                row = {"step": step, "nimg": nimg, "kimg": nimg / 1000, **sums.means()}
+                keeper.log({**row, "seconds": round(seconds, 3)})
+                rate = (nimg - nimg_after(setting, started_at)) / max(time.monotonic() - started, 1e-9)
+                keeper.progress(**row, steps=schedule.steps, images_per_second=rate)
 
         # Take the probes; keep a snapshot; keep a checkpoint; stop if asked.
         if probes is not None and probes.due(step):

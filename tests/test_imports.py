@@ -19,6 +19,7 @@ COMMANDS = {
     "bench.score",
     "bench.latent",
     "bench.cancel",
+    "bench.profile",
 }
 PLANNING = [
     "plan",
@@ -27,6 +28,7 @@ PLANNING = [
     "status",
     "clean",
     "cancel",
+    "profile",
     "study",
     "design",
     "setting",

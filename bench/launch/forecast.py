@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from bench import measured
 from bench.design import Design, Run
 from bench.launch import sbatch, slurm
 from bench.launch.cluster import OnSlurm, Standing, Work, size, standing
@@ -74,7 +75,9 @@ def hours(work: Work, planned: Sequence[Batch]) -> str:
     training = next((batch for batch in planned if batch.stage != "score"), planned[0])
     unit = "GPU-hours" if training.resources.gpus else "core-hours"
     each = _units(training, unit) / training.resources.side_by_side
-    seconds = estimate(work.design, states, work.sources).seconds
+    study = work.design.study
+    profiled = measured.rates(work.store.study(study.name), study.resources.cpu_threads)
+    seconds = estimate(work.design, states, work.sources, profiled).seconds
     about = f"{unit}: unknown until the first run has ended"
     if seconds is not None:
         about = f"{unit}: about {seconds / 3600 * each:.3g} of training"

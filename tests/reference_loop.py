@@ -1,7 +1,7 @@
 """GAN training written out plainly in float64, to compare `bench.train` with.
 
 Every loss, penalty, optimizer and average is written here from its paper; of the project it takes the networks with
-their first weights, and the drawn batches.  Nothing is fast: reals and fakes go through D one after the other, fakes
+their first weights, the drawn batches, and at which size and fade a growing net is (tests/test_growth.py has that).  Nothing is fast: reals and fakes go through D one after the other, fakes
 are made with a graph and detached, gradients come from `torch.autograd.grad`, memory is contiguous.
 """
 
@@ -13,7 +13,6 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.batches import Batches
 from bench.models import build, set_chance, set_stage
@@ -35,12 +34,40 @@ class Update:
     """Of the trained net, by parameter; without those that the loss does not reach."""
     parameters: Named
     """Of the trained net, after the step."""
+    lengths: dict[str, float] = field(default_factory=dict)
+    """Of the gradients, by parameter: the lengths of those of the loss's terms, added up."""
     buffers: Named = field(default_factory=dict)
     """Running statistics and power iterations of G and D, after the last update of a step."""
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Networks.
+
+
+class Smooth(nn.Module):
+    """LeakyReLU without its kink: a x + (1 - a) x sigma(x)."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope * x + (1 - self.slope) * x * torch.sigmoid(x)
+
+
+def smooth(setting) -> tuple[nn.Module, nn.Module]:
+    """The project's networks with first weights, each ReLU smooth.
+
+    At a kink a gradient jumps: of some ten thousand activations of an update, now and then one lies within rounding of
+    0, and takes one slope in float32 and the other in float64.  It would be a matter of the machine which.
+    """
+    made = build(setting)
+    for net in made:
+        for parent in list(net.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.ReLU | nn.LeakyReLU):
+                    setattr(parent, name, Smooth(getattr(child, "negative_slope", 0.0)))
+    return made
 
 
 def in_float64(net: nn.Module) -> nn.Module:
@@ -89,31 +116,31 @@ FORMULAS = {PixelNorm: pixel_norm, MinibatchStd: minibatch_std, AdaIN: adain, Sp
 # Losses and penalties.
 
 
-def d_loss(name: str, r: Tensor, f: Tensor) -> Tensor:
-    """What D minimises, of its logits of reals and fakes."""
+def d_loss(name: str, r: Tensor, f: Tensor) -> list[Tensor]:
+    """The terms that D minimises, of its logits of reals and fakes."""
     if name == "nonsaturating":  # Goodfellow et al. 2014, eq. 1
-        return -torch.log(torch.sigmoid(r)).mean() - torch.log(1 - torch.sigmoid(f)).mean()
+        return [-torch.log(torch.sigmoid(r)).mean(), -torch.log(1 - torch.sigmoid(f)).mean()]
     if name == "wasserstein":  # Arjovsky et al. 2017, algorithm 1
-        return -(r.mean() - f.mean())
+        return [-r.mean(), f.mean()]
     if name == "hinge":  # Miyato et al. 2018, eq. 16
-        return -torch.clamp(r - 1, max=0).mean() - torch.clamp(-f - 1, max=0).mean()
+        return [-torch.clamp(r - 1, max=0).mean(), -torch.clamp(-f - 1, max=0).mean()]
     if name == "leastsquares":  # Mao et al. 2017, eq. 2 with a = 0, b = c = 1
-        return ((r - 1) ** 2).mean() / 2 + (f**2).mean() / 2
-    if name == "relativistic":  # Jolicoeur-Martineau 2019, eq. 5
-        return -torch.log(torch.sigmoid(r - f)).mean()
-    if name == "relativistic_average":  # Jolicoeur-Martineau 2019, eqs. 9, 10
-        return -torch.log(torch.sigmoid(r - f.mean())).mean() - torch.log(1 - torch.sigmoid(f - r.mean())).mean()
+        return [((r - 1) ** 2).mean() / 2, (f**2).mean() / 2]
+    if name == "relativistic":  # Jolicoeur-Martineau 2019, RSGAN
+        return [-torch.log(torch.sigmoid(r - f)).mean()]
+    if name == "relativistic_average":  # Jolicoeur-Martineau 2019, RaSGAN
+        return [-torch.log(torch.sigmoid(r - f.mean())).mean(), -torch.log(1 - torch.sigmoid(f - r.mean())).mean()]
     raise NotImplementedError(name)
 
 
-def g_loss(name: str, f: Tensor, r: Tensor | None) -> Tensor:
-    """What G minimises; of the same papers."""
+def g_loss(name: str, f: Tensor, r: Tensor | None) -> list[Tensor]:
+    """The terms that G minimises; of the same papers."""
     if name == "nonsaturating":
-        return -torch.log(torch.sigmoid(f)).mean()
+        return [-torch.log(torch.sigmoid(f)).mean()]
     if name in ("wasserstein", "hinge"):
-        return -f.mean()
+        return [-f.mean()]
     if name == "leastsquares":
-        return ((f - 1) ** 2).mean() / 2
+        return [((f - 1) ** 2).mean() / 2]
     assert r is not None
     return d_loss(name, f, r)  # relativistic losses exchange the roles
 
@@ -170,7 +197,7 @@ class Reference:
 
     def __init__(self, setting, part, *, together: bool = False) -> None:
         self.setting, self.together = setting, together
-        G, D = build(setting)
+        G, D = smooth(setting)
         self.nets = {"G": in_float64(G), "D": in_float64(D)}
         self.G, self.D, self.G_ema = G, D, copy.deepcopy(G)
         self.batches = Batches(setting, part, "cpu")
@@ -202,7 +229,9 @@ class Reference:
                     self.d_update(step * setting.train.n_critic + critic)
                 self.g_update(step)
             self.updates[-1].buffers = {
-                f"{name}.{path}": buffer.clone() for name in self.nets for path, buffer in self.nets[name].named_buffers()
+                f"{name}.{path}": buffer.clone()
+                for name in self.nets
+                for path, buffer in self.nets[name].named_buffers()
             }
             self.average()
         return self.updates
@@ -215,10 +244,10 @@ class Reference:
                 p.data = p.data.clamp(-knobs.clip_value, knobs.clip_value)
         batch = self.drawn("D", index, "real", "z", *(["gp_alpha"] if knobs.penalty == "gp" else []))
         fake = self.G(batch["z"]).detach()
-        self.minimise("D", "D", self.d_side(batch, fake, index))
+        self.minimise("D", "D", *self.d_side(batch, fake, index))
 
-    def d_side(self, batch: Named, fake: Tensor, index: int) -> Tensor:
-        """D's loss; of pairs, both images stand beside the input.
+    def d_side(self, batch: Named, fake: Tensor, index: int) -> list[Tensor]:
+        """The terms of D's loss; of pairs, both images stand beside the input.
 
         A lazy penalty is due in every n-th update, n times as heavy (Karras et al. 2020, appendix B).
         """
@@ -229,16 +258,16 @@ class Reference:
             r, f = self.D(torch.cat([real, fake])).chunk(2)
         else:
             r, f = self.D(real, *y), self.D(fake, *y)
-        loss = d_loss(knobs.loss, r, f)
+        terms = d_loss(knobs.loss, r, f)
         if knobs.penalty == "gp" and due:  # Gulrajani et al. 2017, eq. 3; gamma as in Karras et al. 2018, released code
             between = ((1 - batch["gp_alpha"]) * real + batch["gp_alpha"] * fake).detach().requires_grad_()
             slopes = torch.sqrt(squared_slopes(self.D(between), between))
-            loss = loss + due * knobs.gp_weight / knobs.gp_target**2 * ((slopes - knobs.gp_target) ** 2).mean()
+            terms.append(due * knobs.gp_weight / knobs.gp_target**2 * ((slopes - knobs.gp_target) ** 2).mean())
         if knobs.penalty == "r1" and due:  # Mescheder et al. 2018, eq. 9
-            loss = loss + due * knobs.r1_weight / 2 * squared_slopes(r, real).mean()
+            terms.append(due * knobs.r1_weight / 2 * squared_slopes(r, real).mean())
         if knobs.drift:  # Karras et al. 2018, appendix A.1
-            loss = loss + knobs.drift * (r**2).mean()
-        return knobs.d_loss_weight * loss
+            terms.append(knobs.drift * (r**2).mean())
+        return [knobs.d_loss_weight * term for term in terms]
 
     def g_update(self, index: int) -> None:
         """G against D; relativistic losses compare with the reals of D's last update."""
@@ -246,7 +275,7 @@ class Reference:
         batch = self.drawn("G", index, "z", *(["real"] if relativistic else []))
         fake = self.G(batch["z"])
         r = self.D(batch["real"]) if relativistic else None
-        self.minimise("G", "G", g_loss(self.setting.loss, self.D(fake), r))
+        self.minimise("G", "G", *g_loss(self.setting.loss, self.D(fake), r))
 
     def sgan(self, step: int) -> None:
         """Three steps of D, each with its optimizer, and one of G.
@@ -270,13 +299,13 @@ class Reference:
         self.minimise("G", "G", -torch.log(z / (z + 1)).mean())
 
     def pix2pix(self, step: int) -> None:
-        """G makes one image; D's step is on it, then G's (Isola et al. 2017, eqs. 1, 3 and 4, and section 3.3)."""
+        """G makes one image; D's step is on it, then G's (Isola et al. 2017, eqs. 1, 3 and 4)."""
         batch = self.drawn("D", step, "real", "z", "y")
         fake = self.G(batch["z"], batch["y"])
-        self.minimise("D", "D", self.d_side(batch, fake.detach(), step))
-        adversarial = g_loss(self.setting.loss, self.D(fake, batch["y"]), None)
+        self.minimise("D", "D", *self.d_side(batch, fake.detach(), step))
+        (adversarial,) = g_loss(self.setting.loss, self.D(fake, batch["y"]), None)
         l1 = torch.abs(batch["real"] - fake).mean()
-        self.minimise("G", "G", self.setting.gan_weight * adversarial + self.setting.l1_weight * l1)
+        self.minimise("G", "G", self.setting.gan_weight * adversarial, self.setting.l1_weight * l1)
 
     def drawn(self, phase: str, index: int, *needs: str) -> Named:
         """The batch of an update, drawn in float32 and cast; dropout's masks are drawn at the same address."""
@@ -285,11 +314,17 @@ class Reference:
         batch = self.batches.draw(Phase(phase, phase[0], needs, lambda step: 1, lambda nets, batch: (None, {})), index)
         return {name: x.double().contiguous() if x.is_floating_point() else x for name, x in batch.items()}
 
-    def minimise(self, phase: str, trains: str, loss: Tensor) -> None:
-        """One step of the phase's optimizer down the loss."""
+    def minimise(self, phase: str, trains: str, *terms: Tensor) -> None:
+        """One step of the phase's optimizer down the sum of the terms."""
         parameters = dict(self.nets[trains].named_parameters())
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        gradients = {name: g for name, g in zip(parameters, found, strict=True) if g is not None}
+        gradients: Named = {}
+        lengths: dict[str, float] = {}
+        for term in terms:
+            found = torch.autograd.grad(term, list(parameters.values()), retain_graph=True, allow_unused=True)
+            for name, g in zip(parameters, found, strict=True):
+                if g is not None:
+                    gradients[name] = gradients.get(name, 0) + g
+                    lengths[name] = lengths.get(name, 0.0) + g.norm().item()
         theirs = self.followed[len(self.updates)] if self.followed is not None else None
         descent = gradients if theirs is None else {name: g.double() for name, g in theirs.gradients.items()}
         optimizer = self.optimizers.setdefault(phase, Optimizer(self.setting))
@@ -299,7 +334,7 @@ class Reference:
         for name, g in descent.items():
             parameters[name].data = optimizer.stepped(name, parameters[name].data, g, lr)
         after = {name: p.detach().clone() for name, p in parameters.items()}
-        self.updates.append(Update(phase, loss.item(), gradients, after))
+        self.updates.append(Update(phase, sum(terms).item(), gradients, after, lengths))
         for name, p in parameters.items():
             if theirs is not None:
                 p.data = theirs.parameters[name].double()

@@ -17,7 +17,10 @@ and a gradient penalty differentiates D a second time: four passes at most.  So
 
     T = 4 · layers of G and D · sqrt(the largest fan-in) · eps / 2,
 
-from 1e-5 to 6e-5 in the nets below: a hundredth of the 1 % that the last tests must find, at the least.
+from 1.6e-5 to 7e-5 in the nets below, where what the last tests must find is 1e-2.  Measured errors are a fifth of T at
+most (a 32 px ResNet), mostly a fiftieth.
+
+The nets are the project's, but that their ReLUs have no kink (`reference_loop.smooth` says why).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from reference_loop import Named, Reference, Update
+from reference_loop import Named, Reference, Update, smooth
 from test_train import Memory
 from torch import Tensor, nn
 
@@ -81,7 +84,7 @@ CASES: dict[str, dict[str, object]] = {
     "progan": {
         **{"network": "progan", "max_width": 8, "g_norm": "none", "equalized": True, "pixel_norm": True},
         **{"z_normalized": True, "mbstd": "all", "loss": "wasserstein", "penalty": "gp", "gp_target": 2.0},
-        **{"drift": 0.1, "train.betas": [0.0, 0.99], **GROWING},  # the paper's drift, 0.001, would hardly show
+        **{"drift": 0.5, "train.betas": [0.0, 0.99], **GROWING},  # of the paper's drift, 0.001, 1 % would not show
     },
     "pix2pix": {
         **{"network": "unet", "data.pairs": "downscale", "data.channels": 3, "data.size": 32, "patch": 16},
@@ -90,7 +93,7 @@ CASES: dict[str, dict[str, object]] = {
 }
 TOGETHER = ("sngan",)
 """Where D's power iteration is taken once in an update: reals and fakes share a pass (docs/design.md)."""
-SGD = {"train.optimizer": "sgd", "train.momentum": 0.5, "train.lr": 0.01, "train.d_lr": None}
+SGD = {"train.optimizer": "sgd", "train.momentum": 0.5, "train.lr": 1e-3, "train.d_lr": None}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -140,7 +143,9 @@ def run(setting: Setting) -> Ran:
                     told[0].item(),
                     {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None},
                     {name: p.detach().clone() for name, p in parameters.items()},
-                    {f"{net}.{n}": b.clone() for net in self.trained for n, b in self.trained[net].named_buffers()},
+                    buffers={
+                        f"{net}.{n}": b.clone() for net in self.trained for n, b in self.trained[net].named_buffers()
+                    },
                 )
             )
             return told
@@ -148,6 +153,7 @@ def run(setting: Setting) -> Ran:
     part, keeper = part_of(setting), Keeping()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "Updates", Watched)
+        patch.setattr(train_module, "build", smooth)
         outcome = train_module.train(setting, part, schedule(setting, 20), keeper)
     assert outcome.status == "done"
     return Ran(seen, keeper.ema)
@@ -188,15 +194,22 @@ def length(tensors: Iterable[Tensor]) -> float:
     return math.sqrt(sum(float(x.double().square().sum()) for x in tensors))
 
 
+def first_weights(setting: Setting) -> Named:
+    """First weights of both nets, "G.…" and "D.…"."""
+    made = zip("GD", build(setting), strict=True)
+    return {f"{net}.{name}": p.detach() for net, module in made for name, p in module.named_parameters()}
+
+
 def errors_of_updates(setting: Setting, ours: Ran, plain: Ran) -> dict[str, float]:
     """The largest error of each kind, as a multiple of what float32 may do.
 
     loss        T, of the loss or of logits, which are of order one and cancel in it
-    gradient    T, of the tensor's own length and its share, by its size, in the length of all: a small gradient may be
-                what is left where those of reals and fakes cancel, as that of the last bias under Wasserstein's loss
+    gradient    T, of the lengths of the gradients of the loss's terms, which cancel (those of reals and fakes leave
+                nothing to the last bias under Wasserstein's loss), and of the tensor's share, by its size, in the
+                length of all, since samples cancel too
     weight      of each number: it is rounded once, and the step before it a few times: 16 eps of the step
     buffer      T: running statistics and vectors of power iterations are made in a pass forward
-    average     G_ema is rounded once in each step
+    average     G_ema is rounded in each step, in a product and in a sum
     """
     T = rounding(setting)
     worst = dict.fromkeys(("loss", "gradient", "weight", "buffer", "average"), 0.0)
@@ -204,18 +217,18 @@ def errors_of_updates(setting: Setting, ours: Ran, plain: Ran) -> dict[str, floa
     def note(kind: str, error: float, allowed: float) -> None:
         worst[kind] = max(worst[kind], error / allowed if error else 0.0)
 
-    before: Named = {}
+    before: Named = first_weights(setting)
     for one, other in zip(ours.updates, plain.updates, strict=True):
         assert one.phase == other.phase
         assert one.gradients.keys() == other.gradients.keys()  # which weights a loss reaches
         note("loss", abs(one.loss - other.loss), T * max(1.0, abs(other.loss)))
-        whole, size = length(other.gradients.values()), sum(g.numel() for g in other.gradients.values())
+        whole, size = math.hypot(*other.lengths.values()), sum(g.numel() for g in other.gradients.values())
         for name, g in other.gradients.items():
-            allowed = T * (length([g]) + whole * math.sqrt(g.numel() / size))
+            allowed = T * (other.lengths[name] + whole * math.sqrt(g.numel() / size))
             note("gradient", length([one.gradients[name].double() - g]), allowed)
         for name, p in other.parameters.items():
             apart = (one.parameters[name].double() - p).abs()
-            step = (p - before.get(f"{one.phase[0]}.{name}", p)).abs() + setting.train.lr
+            step = (p - before[f"{one.phase[0]}.{name}"]).abs() + setting.train.lr
             note("weight", float((apart / (EPS * (p.abs() + 16 * step))).max()), 1.0)
         before |= {f"{one.phase[0]}.{name}": p.double() for name, p in one.parameters.items()}
         for name, b in other.buffers.items():
@@ -223,7 +236,7 @@ def errors_of_updates(setting: Setting, ours: Ran, plain: Ran) -> dict[str, floa
     steps = sum(update.phase == "G" for update in plain.updates)
     for name, value in plain.ema.items():
         apart = (ours.ema[name].double() - value).abs().max()
-        note("average", float(apart), steps * EPS * float(value.abs().max()))
+        note("average", float(apart), 2 * steps * EPS * float(value.abs().max()))
     return worst
 
 
@@ -235,5 +248,77 @@ def test_each_update_is_that_of_a_plain_loop_in_float64(case: str, ran) -> None:
     setting = setting_of(case)
     plain = reference(setting, ran(case), together=case in TOGETHER)
     errors = errors_of_updates(setting, ran(case), plain)
-    print(case, rounding(setting), errors)
     assert max(errors.values()) <= 1, errors
+
+
+def errors_on_their_own(setting: Setting, ours: Ran, plain: Ran) -> float:
+    """How far the weights of G and D lie apart in the end, as a multiple of what float32 may do.
+
+    Each of n updates may err by T, as a share of the way that a net has gone, and rounds the weights themselves; what
+    earlier updates did wrong shows in the gradients of later ones, in smooth nets and over so few steps no larger.
+    """
+    T, n = rounding(setting), len(plain.updates)
+    first = first_weights(setting)
+    worst = 0.0
+    for net in "GD":
+        one, other = (next(u.parameters for u in reversed(r.updates) if u.phase[0] == net) for r in (ours, plain))
+        way = length(p - first[f"{net}.{name}"] for name, p in other.items())
+        apart = length(one[name].double() - p for name, p in other.items())
+        worst = max(worst, apart / (n * (T * way + EPS * length(other.values()))))
+    return worst
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_by_sgd_stays_beside_a_plain_loop_that_never_hears_of_it(case: str) -> None:
+    setting = setting_of(case, **SGD)
+    ours, plain = run(setting), reference(setting, together=case in TOGETHER)
+    assert [update.phase for update in ours.updates] == [update.phase for update in plain.updates]
+    error = errors_on_their_own(setting, ours, plain)
+    assert error <= 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The comparison can fail.
+
+WRONG: list[tuple[str, dict[str, object], str]] = [
+    ("wgan_gp", {"gp_weight": 10.1}, "gradient"),
+    ("wgan_gp", {"train.betas": [0.0, 0.909]}, "weight"),
+    ("wgan_gp", {"train.d_lr": 2.02e-3}, "weight"),
+    ("wgan_gp", {"train.lr_decay": "second_half"}, "weight"),
+    ("wgan_clip_rmsprop", {"clip_value": 0.101}, "gradient"),
+    ("nonsaturating_bn", {"bn_momentum": 0.101}, "buffer"),
+    ("nonsaturating_bn", {"ema": 0.909}, "average"),
+    ("nonsaturating_bn", {"ema_buffers": "copy"}, "average"),
+    ("nonsaturating_bn", {"train.betas": [0.505, 0.999]}, "weight"),
+    ("nonsaturating_bn", {"train.betas": [0.5, 0.98901]}, "weight"),
+    ("r1_adain", {"r1_weight": 2.02}, "gradient"),
+    ("lazy_r1", {"penalty_every": 1}, "gradient"),
+    ("relativistic_average_bn", {"loss": "relativistic"}, "gradient"),
+    ("progan", {"gp_target": 2.02}, "gradient"),
+    ("progan", {"drift": 0.505}, "gradient"),
+    ("progan", {"growth_reset": False}, "weight"),
+    ("pix2pix", {"l1_weight": 101.0}, "gradient"),
+    ("pix2pix", {"d_loss_weight": 0.505}, "gradient"),
+    ("pix2pix", {"g_dropout": 0.505}, "gradient"),
+]
+
+
+@pytest.mark.parametrize(("case", "wrong", "kind"), WRONG, ids=lambda x: "+".join(x) if isinstance(x, dict) else x)
+def test_an_error_of_one_per_cent_is_found(case: str, wrong: dict[str, object], kind: str, ran) -> None:
+    """A reference with one number 1 % off, or one word another, is told apart where it works: tenfold at least."""
+    plain = reference(setting_of(case, **wrong), ran(case))
+    errors = errors_of_updates(setting_of(case), ran(case), plain)
+    assert errors[kind] > 10, errors
+
+
+@pytest.mark.parametrize("case", ["nonsaturating_bn", "sngan"])
+def test_passes_through_d_are_counted(case: str, ran) -> None:
+    """Reals and fakes in one pass share the statistics of batch norm, and a power iteration; in two they do not."""
+    setting = setting_of(case)
+    plain = reference(setting, ran(case), together=case not in TOGETHER)
+    assert errors_of_updates(setting, ran(case), plain)["gradient"] > 10
+
+
+def test_a_penalty_one_per_cent_off_shows_in_the_weights_of_a_run_on_its_own() -> None:
+    right, wrong = (setting_of("wgan_gp", **SGD, gp_weight=weight) for weight in (10.0, 10.1))
+    assert errors_on_their_own(right, run(right), reference(wrong)) > 10

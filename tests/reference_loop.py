@@ -1,8 +1,9 @@
 """GAN training written out plainly in float64, to compare `bench.train` with.
 
 Every loss, penalty, optimizer and average is written here from its paper; of the project it takes the networks with
-their first weights, the drawn batches, and at which size and fade a growing net is (tests/test_growth.py has that).  Nothing is fast: reals and fakes go through D one after the other, fakes
-are made with a graph and detached, gradients come from `torch.autograd.grad`, memory is contiguous.
+their first weights, the drawn batches, and at which size and fade a growing net is (tests/test_growth.py has that).
+Nothing is fast: reals and fakes go through D one after the other, fakes are made with a graph and detached, gradients
+come from `torch.autograd.grad`, memory is contiguous.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ class Reference:
             for p in self.D.parameters():
                 p.data = p.data.clamp(-knobs.clip_value, knobs.clip_value)
         batch = self.drawn("D", index, "real", "z", *(["gp_alpha"] if knobs.penalty == "gp" else []))
-        fake = self.G(batch["z"]).detach()
+        fake, self.real = self.G(batch["z"]).detach(), batch["real"]
         self.minimise("D", "D", *self.d_side(batch, fake, index))
 
     def d_side(self, batch: Named, fake: Tensor, index: int) -> list[Tensor]:
@@ -273,9 +273,8 @@ class Reference:
     def g_update(self, index: int) -> None:
         """G against D; relativistic losses compare with the reals of D's last update."""
         relativistic = self.setting.loss.startswith("relativistic")
-        batch = self.drawn("G", index, "z", *(["real"] if relativistic else []))
-        fake = self.G(batch["z"])
-        r = self.D(batch["real"]) if relativistic else None
+        fake = self.G(self.drawn("G", index, "z")["z"])
+        r = self.D(self.real) if relativistic else None
         self.minimise("G", "G", *g_loss(self.setting.loss, self.D(fake), r))
 
     def sgan(self, step: int) -> None:

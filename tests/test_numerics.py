@@ -215,6 +215,7 @@ def errors_of_updates(setting: Setting, ours: Ran, plain: Ran) -> dict[str, floa
     worst = dict.fromkeys(("loss", "gradient", "weight", "buffer", "average"), 0.0)
 
     def note(kind: str, error: float, allowed: float) -> None:
+        assert math.isfinite(error)
         worst[kind] = max(worst[kind], error / allowed if error else 0.0)
 
     before: Named = first_weights(setting)
@@ -264,6 +265,7 @@ def errors_on_their_own(setting: Setting, ours: Ran, plain: Ran) -> float:
         one, other = (next(u.parameters for u in reversed(r.updates) if u.phase[0] == net) for r in (ours, plain))
         way = length(p - first[f"{net}.{name}"] for name, p in other.items())
         apart = length(one[name].double() - p for name, p in other.items())
+        assert math.isfinite(apart)
         worst = max(worst, apart / (n * (T * way + EPS * length(other.values()))))
     return worst
 

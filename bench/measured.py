@@ -146,6 +146,8 @@ class Measured(Strict):
     made: str
     """UTC."""
     rounds: int
+    core_share: float | None
+    """On a CPU: share of the time in which this process had its core.  Far below 1, other work is in all times."""
     machine: Machine
     ceilings: Ceilings
     cells: tuple[CellTimes, ...]

@@ -13,11 +13,17 @@ from bench.overview import span
 
 BEFORE, AFTER = ("data",), ("ema", "log", "rest")
 """Parts of a G step around its phases."""
+BUSY = 0.9
+"""A process that had its core for less of the time was slowed by others."""
 
 
 def shown(found: Measured, names: Mapping[str, str]) -> RenderableType:
     """The whole profile; `names`: of each cell, what to call it."""
-    parts: list[RenderableType] = [Text(head(found)), Text(""), steps(found.cells, names), Text("")]
+    parts: list[RenderableType] = [Text(head(found))]
+    if found.core_share is not None and found.core_share < BUSY:
+        had = f"only {found.core_share:.0%} of the time was this process's"
+        parts.append(Text(f"this machine is busy: {had}, and all times are longer for it", style="yellow"))
+    parts += [Text(""), steps(found.cells, names), Text("")]
     parts += [memory(found.cells, names), Text(""), arithmetic(found.cells, names), Text("")]
     against = [cell for cell in found.cells if cell.vs is not None]
     if against:

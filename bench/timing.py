@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,9 @@ def profile(
         setting = orders.placed(settings[cell.name])
         part = training_part(setting, orders.data_root, store.cache)
         subjects[cell.name] = look(throw(setting, part, device, asked.steps // rounds))
+    began, worked = time.perf_counter(), time.thread_time()
     turns = alternate(subjects, rounds, say)
+    had_core = (time.thread_time() - worked) / (time.perf_counter() - began)
     found = []
     for name, subject in subjects.items():
         vs = asked.vs.name if asked.vs is not None and asked.vs.name != name else None
@@ -95,6 +98,7 @@ def profile(
         study=design.study.name,
         made=now(),
         rounds=rounds,
+        core_share=None if device.type == "cuda" else had_core,
         machine=machine,
         ceilings=most,
         cells=tuple(found),

@@ -13,7 +13,7 @@ import torch
 from test_train import Memory, images
 from tiny_study import tiny_study
 
-from bench import measured, overview, profile, timing
+from bench import measured, overview, profile, timetable, timing
 from bench.data import Part
 from bench.design import Cell, Run
 from bench.device import Flops, bytes_of, covered
@@ -21,6 +21,7 @@ from bench.measured import Advice, Machine, Measured, Rates, Spread
 from bench.schedule import nimg_after, schedule, stage
 from bench.stopwatch import DivergedError, Spans, Step, levels_of, throw
 from bench.study import StudyError
+from bench.terminal import Terminal
 from bench.train import train
 
 CPU = torch.device("cpu")
@@ -242,11 +243,22 @@ def test_json_is_whole_and_adds_up(profiled):
         assert cell.updates == {"D": 1, "G": 1}
         assert cell.penalty is None and cell.busy is None
         assert cell.measured_steps == 4
+    assert found.core_share is not None and 0 < found.core_share < 1.05
     assert found.cells[0].vs is None and found.cells[1].vs is not None
     assert found.cells[1].vs.cell == "g_norm=bn"
     assert found.advice == Advice(runs_per_gpu=None, why=found.advice.why)
     images = sum(2 * nimg / cell.images_per_second for cell, nimg in zip(found.cells, (24, 24), strict=True))
     assert found.forecast.seconds == pytest.approx(images)
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.4, True), (0.97, False), (None, False)])
+def test_a_busy_machine_is_told(profiled, share, is_said):
+    found = profiled[0].model_copy(update={"core_share": share})
+    console = Terminal(width=100)
+    with console.capture() as shown:
+        console.print(timetable.shown(found, {cell.cell: cell.cell for cell in found.cells}))
+    assert ("only 40% of the time" in shown.get()) == is_said
+    assert max(map(len, shown.get().splitlines())) <= 100
 
 
 def test_a_dry_run_takes_its_cost_from_it(profiled):

@@ -189,13 +189,18 @@ def estimate(
     design: Design, states: Mapping[str, RunState], sources: Mapping[Data, Source], profiled: Rates
 ) -> Estimate:
     """Estimate what the missing runs will take, from finished runs of the same shape, else from the last profile."""
+    todo = [run for run in design.runs if states[run.run_id].trained is None]
+    return estimate_of(todo, rates_of(design, states), profiled, sources)
+
+
+def rates_of(design: Design, states: Mapping[str, RunState]) -> dict[str, list[float]]:
+    """Seconds an image of finished runs, by the digest of their shape."""
     finished: dict[str, list[float]] = collections.defaultdict(list)
     for run in design.runs:
         trained = states[run.run_id].trained
         if trained and trained["status"] == "done" and trained["nimg"]:
             finished[shape_digest(run.setting)].append(trained["seconds"] / trained["nimg"])
-    todo = [run for run in design.runs if states[run.run_id].trained is None]
-    return estimate_of(todo, finished, profiled, sources)
+    return finished
 
 
 def estimate_of(

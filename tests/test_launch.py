@@ -11,6 +11,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from bench import overview
+from bench.design import Cell, Run
 from bench.files import read_json, write_json
 from bench.launch import places as places_module
 from bench.launch.inline import run_inline
@@ -18,6 +20,7 @@ from bench.launch.places import gpus, on_cpu, places_here, places_of_task
 from bench.launch.pool import Pool, Terms
 from bench.launch.start import worst
 from bench.launch.submission import TaskResources
+from bench.launch.todo import longest_first
 from bench.launch.watch import Watch
 from bench.resources import Resources
 from bench.store import RunState, Store
@@ -212,3 +215,22 @@ def test_places_of_a_slurm_task(monkeypatch):
 )
 def test_worst_code(codes, code):
     assert worst(codes) == code
+
+
+def test_the_longest_runs_start_first(tiny):
+    """Shapes that were timed go by their seconds an image, others by their pixels; equals stay as planned."""
+    kinds = {"small": tiny(), "wide": tiny(g_width=8), "large": tiny(data__size=32)}
+    runs = [Run(Cell(name, {}, {}, (), None), seed, made, name) for name, made in kinds.items() for seed in (0, 1)]
+    sources = {made.data: type("Source", (), {"parts": {"train": 20}}) for made in kinds.values()}
+
+    def order(rates):
+        named = {overview.shape_digest(kinds[name]): rate for name, rate in rates.items()}
+        return [(run.cell.name, run.seed) for run in longest_first(runs, named, sources)]
+
+    def both(*names):
+        return [(name, seed) for name in names for seed in (0, 1)]
+
+    assert order({}) == both("large", "small", "wide")
+    # Four times the pixels at wide's rate; small as wide, and planned before it.
+    assert order({"wide": 1.0}) == both("large", "small", "wide")
+    assert order({"small": 2.0, "wide": 3.0, "large": 1.0}) == both("wide", "small", "large")

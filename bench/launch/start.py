@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from statistics import median
 from typing import NamedTuple
 
-from bench import overview
+from bench import measured, overview
 from bench.datasets import Source
 from bench.design import Design, Run
 from bench.files import write_bytes
@@ -20,7 +21,7 @@ from bench.launch.places import Place, places_here
 from bench.launch.pool import Pool, Terms
 from bench.launch.preparing import prepare
 from bench.launch.slurm import too_short
-from bench.launch.todo import unfinished
+from bench.launch.todo import longest_first, unfinished
 from bench.launch.watch import Watch
 from bench.orders import Orders
 from bench.protocol import requests
@@ -109,11 +110,13 @@ def launch(
     code = prepare(todo, store, orders_path, study_dir)
     if code != OK:
         return Launched(code, 0)
-    ids = [run.run_id for run in todo]
     if executor == "inline":
-        codes = run_inline(store, orders_path, ids)
+        codes = run_inline(store, orders_path, [run.run_id for run in todo])
     else:
         states = store.states([run.run_id for run in design.runs])
+        profiled = measured.rates(study_dir, orders.cpu_threads).seconds
+        finished = {name: median(found) for name, found in overview.rates_of(design, states).items()}
+        ids = [run.run_id for run in longest_first(todo, {**profiled, **finished}, sources)]
         done = sum(state.status in OUTCOMES for state in states.values())
         watch = Watch(named(design), done, Terminal())
         runs = {run.run_id: run for run in todo}

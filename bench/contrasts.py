@@ -89,9 +89,18 @@ def _with_interval(
 ) -> Contrast:
     if se is None or se <= rounding:
         return Contrast(estimate, None, None, None, None, None, n, method, by_seed)
-    half = float(special.stdtrit(df, 0.5 + level / 2)) * se
     p = 2 * float(special.stdtr(df, -abs(estimate) / se))
-    return Contrast(estimate, estimate - half, estimate + half, se, df, p, n, method, by_seed)
+    found = Contrast(estimate, None, None, se, df, p, n, method, by_seed)
+    low, high = interval(found, level)
+    return found._replace(low=low, high=high)
+
+
+def interval(found: Contrast, level: float) -> tuple[float | None, float | None]:
+    """Bound an effect at any level: estimate ± t(df; (1 + level) / 2) · se; None, None where its error is not known."""
+    if found.estimate is None or found.se is None:
+        return None, None
+    half = float(special.stdtrit(found.df, 0.5 + level / 2)) * found.se
+    return found.estimate - half, found.estimate + half
 
 
 def tail(found: Contrast, bound: float) -> tuple[float, float]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from bench import stats
 from bench.claims import Sides
-from bench.contrasts import Contrast, seed_correlation, seeds_needed, sign_flip_p
+from bench.contrasts import Contrast, interval, seed_correlation, seeds_needed, sign_flip_p
 from bench.effects import shower, sides, unequal
 from bench.readings import Reading, Readings
 
@@ -27,9 +27,11 @@ class Evidence(NamedTuple):
     p_against: float = 1.0
     """One-sided p of the claim."""
     estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    """As shown: a ratio, a difference, a share, a mean or a correlation, and its 95 % interval."""
+    """As shown: a ratio, a difference, a share, a mean or a correlation."""
+    interval: Callable[[float], tuple[float | None, float | None]] = lambda level: (None, None)
+    """Level → the estimate's bounds, as shown."""
+    edges: tuple[float, ...] = ()
+    """What the estimate is judged by, as shown: an interval that holds none of them decides."""
     scale: Literal["ratio", "difference", "share", "mean", "correlation"] = "difference"
     n: int = 0
     method: str = "none"
@@ -38,6 +40,8 @@ class Evidence(NamedTuple):
     unit: Literal["seeds", "cells"] = "seeds"
     reason: str = ""
     """Why nothing can be estimated."""
+    steps: tuple[Evidence, ...] = ()
+    """Of an order: what is said of each of its steps."""
     notes: tuple[str, ...] = ()
     more: Mapping[str, Any] = {}
     """Further numbers, for report.json."""
@@ -58,16 +62,23 @@ def of_contrast(
     readings: Readings,
     p_for: float,
     p_against: float,
-    distance: float | None,
+    edges: Sequence[float],
 ) -> Evidence:
     """Dress a contrast for showing; nothing is estimable without an interval.
 
-    distance: from the estimate to what it is judged by; more seeds are counted from it, at 80 % power.
+    edges: what the estimate is judged by, on the scale of the contrast.  More seeds are counted from its distance to
+    the nearest, at 80 % power.
     """
     success = readings.success()
     shown = shower(reading)
     left, right = sides(asked.weights)
     sd = one.se * math.sqrt(one.n) if one.se is not None else None
+    distance = None if one.estimate is None else min(abs(one.estimate - edge) for edge in edges)
+
+    def shown_at(level: float) -> tuple[float | None, float | None]:
+        low, high = interval(one, level)
+        return shown(low), shown(high)
+
     more = {
         "sd": sd,
         "df": one.df,
@@ -89,8 +100,8 @@ def of_contrast(
         p_for,
         p_against,
         shown(one.estimate),
-        shown(one.low),
-        shown(one.high),
+        shown_at,
+        tuple(edge for edge in map(shown, edges) if edge is not None),
         scale,
         one.n,
         one.method,
@@ -106,28 +117,30 @@ def of_contrast(
     return found
 
 
-def of_rates(reading: Reading, asked: Sides, judged: Callable[[Tails], tuple[float, float]]) -> Evidence:
-    """Compare shares of runs; `judged` turns the tails at a bound into (p for, p against)."""
+def of_rates(
+    reading: Reading, asked: Sides, edges: Sequence[float], judged: Callable[[Tails], tuple[float, float]]
+) -> Evidence:
+    """Compare shares of runs; `judged` turns the tails at a bound into (p for, p against).  edges: such bounds."""
     values = [[v for cell in side for v in reading.cells[cell].values()] for side in sides(asked.weights)]
-    counts = [number for side in values for number in (round(sum(side)), len(side))]
-    found = stats.compare_rates(*counts)
+    (left, n_left), (right, n_right) = counts = [(round(sum(side)), len(side)) for side in values]
+    found = stats.compare_rates(left, n_left, right, n_right)
     if found is None:
         return Evidence(reason="a compared side has no run with an outcome")
 
     def repeated(times: int) -> tuple[float, float]:
-        left, n_left, right, n_right = (times * count for count in counts)
-        return judged(lambda bound: stats.rate_tails(left, n_left, right, n_right, bound, quick=times > 1))
+        runs = times * left, times * n_left, times * right, times * n_right
+        return judged(lambda bound: stats.rate_tails(*runs, bound, quick=times > 1))
 
     p_for, p_against = repeated(1)
-    more = {"left_runs": counts[:2], "right_runs": counts[2:], "aliases": list(asked.aliases)}
-    said = f"{counts[0]} of {counts[1]} runs against {counts[2]} of {counts[3]}"
+    more = {"left_runs": list(counts[0]), "right_runs": list(counts[1]), "aliases": list(asked.aliases)}
+    said = f"{left} of {n_left} runs against {right} of {n_right}"
     return Evidence(
         p_for,
         p_against,
         found.estimate,
-        found.low,
-        found.high,
-        n=min(counts[1], counts[3]),
+        lambda level: stats.newcombe(left, n_left, right, n_right, level),
+        tuple(edges),
+        n=min(n_left, n_right),
         method="barnard",
         needed=seeds_of_counts(repeated, seeds_in(reading, asked.weights)),
         notes=(said, *asked.notes),

@@ -92,7 +92,7 @@ def _of_factors(design: Design, cells: list[Cell]) -> Iterator[Question]:
         if one != other:
             name = f"{one} × {other}: {left}, {right}"
             changes = {one: (left, base), other: (right, ground)}
-            yield from asked("interaction", name, "the sum of the two effects", changes)
+            yield from asked("interaction", name, "no interaction", changes)
     for factor, level, base in pairs:
         for given, levels in factors.items():
             for at in levels if given != factor else []:
@@ -216,7 +216,7 @@ def _of_fraction(design: Design, cells: list[Cell]) -> Iterator[Question]:
             if len(word) == 1:
                 yield Question("main", name, factors[word[0]][0], word, weights, others, levels=levels)
             else:
-                against = "the sum of the two effects"
+                against = "no interaction"
                 yield Question("interaction", name, against, word, weights, others, levels=levels)
 
 

@@ -90,26 +90,31 @@ class Rates(NamedTuple):
     estimate: float
     low: float
     high: float
-    """Newcombe's interval (1998), from Wilson's of each."""
+    """Newcombe's 95 % interval."""
     p_above: float
     """One-sided p of left not above right: Barnard's exact test (1945)."""
     p_below: float
 
 
+def newcombe(left: int, n_left: int, right: int, n_right: int, level: float) -> tuple[float, float]:
+    """Bound the difference of two shares of runs: Newcombe's interval (1998), from Wilson's of each."""
+    low, high = confint_proportions_2indep(left, n_left, right, n_right, method="newcomb", alpha=1 - level)
+    return float(low), float(high)
+
+
 @functools.cache
-def compare_rates(left: int, n_left: int, right: int, n_right: int, level: float = 0.95) -> Rates | None:
+def compare_rates(left: int, n_left: int, right: int, n_right: int) -> Rates | None:
     """Compare `left` of `n_left` runs with `right` of `n_right`; None when a side has none.
 
     Runs count as independent, whatever cell and seed they are of.
     """
     if not n_left or not n_right:
         return None
-    low, high = confint_proportions_2indep(left, n_left, right, n_right, method="newcomb", alpha=1 - level)
     estimate = left / n_left - right / n_right
     table = [[left, right], [n_left - left, n_right - right]]
     above = float(stats.barnard_exact(table, alternative="greater").pvalue) if estimate > 0 else 1.0
     below = float(stats.barnard_exact(table, alternative="less").pvalue) if estimate < 0 else 1.0
-    return Rates(estimate, float(low), float(high), min(1.0, above), min(1.0, below))
+    return Rates(estimate, *newcombe(left, n_left, right, n_right, 0.95), min(1.0, above), min(1.0, below))
 
 
 def rate_tails(
@@ -132,8 +137,7 @@ def rate_tails(
         return (found.p_below, found.p_above) if found else (1.0, 1.0)
 
     def reach(alpha: float, side: int) -> float:
-        bounds = confint_proportions_2indep(left, n_left, right, n_right, method="newcomb", alpha=alpha)
-        return float(bounds[side]) - bound
+        return newcombe(left, n_left, right, n_right, 1 - alpha)[side] - bound
 
     def p(side: int) -> float:
         away = (1, -1)[side]

@@ -1,7 +1,8 @@
 """Claims, judged: supported, refuted, undecided (with the seeds it would take) or not estimable.
 
 A study's claims are its primary family.  Each is tested in both directions by its own error, the p of the family are
-adjusted by Holm, and a claim is decided where its adjusted p is at most 0.05.
+adjusted by Holm, and a claim is decided where its adjusted p is at most 0.05.  Their intervals are simultaneous: all
+of them hold the truth in 95 % of studies (Bonferroni).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from bench.readings import NOT_COMPUTED, Reading, Readings, moment
 from bench.study_file import Claim
 
 Word = Literal["supported", "refuted", "undecided", "not estimable", "skipped"]
+Bounds = tuple[float | None, float | None]
 LEVEL = 0.05
+APPROXIMATE = ("barnard", "binomial", "pearson")
+"""Methods whose interval (Newcombe's, Wilson's, Fisher's) is another than their test's."""
 SIGN = {"lower": -1, "fewer": -1, "negative": -1, "higher": 1, "more": 1, "positive": 1}
 
 
@@ -50,25 +54,29 @@ def _verdict(claim: Claim, one: Evidence, p: float, adjusted: float | None, test
     else:
         word = "undecided"
     more = one.needed(LEVEL / max(tests, 1)) if word == "undecided" and one.needed else None
+    estimable = word in ("supported", "refuted", "undecided")
+    level = 1 - LEVEL / max(tests, 1)
+    low, high = one.interval(level)
+    alone = one.interval(1 - LEVEL)
     notes = list(one.notes)
     if word == "undecided" and p <= LEVEL:
         notes.append(f"alone it would be decided (p = {p:.2g}); with {tests} claims in the family it is not")
-    if (
-        word in ("supported", "refuted", "undecided")
-        and one.method not in ("pearson", "barnard", "binomial")
-        and one.n < 5
-    ):
+    if estimable:
+        notes += _unlike(one, word, p, tests, (low, high))
+    if estimable and one.method not in ("pearson", "barnard", "binomial") and one.n < 5:
         notes.append(f"{one.n} seeds describe; they do not decide much")
-    estimable = word in ("supported", "refuted", "undecided")
     return {
         "says": claim.says,
         "kind": claim.kind,
         "at": moment(claim.at),
         "verdict": word,
-        "why": _why(claim, one, word, more),
+        "why": _why(claim, one, word, more, (low, high), tests),
         "estimate": one.estimate,
-        "low": one.low,
-        "high": one.high,
+        "low": low,
+        "high": high,
+        "interval_kind": interval_words(tests),
+        "alone_low": alone[0],
+        "alone_high": alone[1],
         "scale": one.scale,
         "margin": claim.margin,
         "n": one.n,
@@ -79,17 +87,60 @@ def _verdict(claim: Claim, one: Evidence, p: float, adjusted: float | None, test
         "seeds": more if one.unit == "seeds" else None,
         "notes": notes,
         **dict(one.more),
+        **({"steps": [_step(step, level, len(one.steps)) for step in one.steps]} if one.steps else {}),
     }
 
 
-def _why(claim: Claim, one: Evidence, word: Word, more: int | None) -> str:
+def interval_words(tests: int) -> str:
+    """Say what the interval of a claim is, of a family of so many."""
+    return f"95 % simultaneous over {tests} claims" if tests > 1 else "95 %"
+
+
+def _step(one: Evidence, level: float, steps: int) -> dict[str, Any]:
+    """A step of an order, whose interval holds together with those of the others."""
+    low, high = one.interval(_each(level, steps))
+    return {"estimate": one.estimate, "low": low, "high": high, "n": one.n}
+
+
+def _each(level: float, of: int) -> float:
+    """Level of each of so many intervals that are to hold together at `level` (Bonferroni)."""
+    return 1 - (1 - level) / of
+
+
+def _unlike(one: Evidence, word: Word, p: float, tests: int, bounds: Bounds) -> list[str]:
+    """Say why a verdict and the interval beside it do not tell the same, where they do not."""
+    low, high = bounds
+    inside = [edge for edge in one.edges if (low is None or low <= edge) and (high is None or edge <= high)]
+    edges = " and ".join(map(figure, dict.fromkeys(inside or one.edges)))
+    if word == "undecided":
+        if inside or not one.edges:
+            return []
+        why = (
+            "the interval is an approximation"
+            if one.method in APPROXIMATE
+            else "either sign would support it, and each is tested at half the level"
+        )
+        return [f"the interval excludes {edges}, the test does not: {why}"]
+    if not inside:
+        return []
+    if p > LEVEL / tests:
+        why = f"it is one for all {tests} claims at once, and Holm asks less of a claim once clearer ones are decided"
+    elif one.method in APPROXIMATE:
+        why = "it is an approximation, which the test is not"
+    else:
+        why = f"it is one for all {len(one.steps)} steps at once, and the test takes each by itself"
+    return [f"decided although the interval holds {edges}: {why}"]
+
+
+def _why(claim: Claim, one: Evidence, word: Word, more: int | None, bounds: Bounds, tests: int) -> str:
     """The numbers behind a verdict, in a line."""
     if one.reason:
         return one.reason
     signed = one.scale in ("difference", "correlation")
     said = {"ratio": "× ", "share": "share ", "correlation": "r = "}.get(one.scale, "") + figure(one.estimate, signed)
-    if one.low is not None or one.high is not None:
-        said += f" [{figure(one.low, signed)}, {figure(one.high, signed)}]"
+    if bounds != (None, None):
+        said += f" [{figure(bounds[0], signed)}, {figure(bounds[1], signed)}]"
+        said += f" ({interval_words(tests)})" if tests > 1 else ""
     said += f", n = {one.n}"
     if claim.margin is not None:
         said += f", margin {figure(claim.margin)}"
@@ -129,11 +180,10 @@ def _difference(claim: Any, design: Design, readings: Readings, reading: Reading
         return Evidence(reason=asked.reason)
     sign, bound = SIGN[claim.expect], scaled_margin(claim, reading)
     if reading.kind == "outcome":
-        return of_rates(reading, asked, lambda tails: _one_sided(tails(sign * bound), sign))
+        return of_rates(reading, asked, [sign * bound], lambda tails: _one_sided(tails(sign * bound), sign))
     one = contrast(reading.cells, asked.weights)
     p_for, p_against = _one_sided(tail(one, sign * bound), sign)
-    distance = None if one.estimate is None else abs(one.estimate - sign * bound)
-    return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    return of_contrast(one, reading, asked, readings, p_for, p_against, [sign * bound])
 
 
 def _one_sided(tails: tuple[float, float], sign: int) -> tuple[float, float]:
@@ -158,11 +208,10 @@ def _equivalence(claim: Any, design: Design, readings: Readings, reading: Readin
         return Evidence(reason="an equivalence without a margin cannot be judged: say how far apart is still alike")
     bound = scaled_margin(claim, reading)
     if reading.kind == "outcome":
-        return of_rates(reading, asked, lambda tails: _within(tails(-bound), tails(bound)))
+        return of_rates(reading, asked, [-bound, bound], lambda tails: _within(tails(-bound), tails(bound)))
     one = contrast(reading.cells, asked.weights)
     p_for, p_against = _within(tail(one, -bound), tail(one, bound))
-    distance = None if one.estimate is None else abs(bound - abs(one.estimate))
-    return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    return of_contrast(one, reading, asked, readings, p_for, p_against, [-bound, bound])
 
 
 def _interaction(claim: Any, design: Design, readings: Readings, reading: Reading) -> Evidence:
@@ -177,12 +226,10 @@ def _interaction(claim: Any, design: Design, readings: Readings, reading: Readin
     if claim.expect:
         sign = SIGN[claim.expect]
         p_for, p_against = _one_sided(tail(one, sign * bound), sign)
-        distance = None if one.estimate is None else abs(one.estimate - sign * bound)
-        return of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+        return of_contrast(one, reading, asked, readings, p_for, p_against, [sign * bound])
     p_against, p_for = _within(tail(one, -bound), tail(one, bound))
-    distance = None if one.estimate is None else abs(abs(one.estimate) - bound)
     beyond, within = min(1.0, 2 * p_for), p_against if bound else 1.0
-    found = of_contrast(one, reading, asked, readings, beyond, within, distance)
+    found = of_contrast(one, reading, asked, readings, beyond, within, [-bound, bound])
     level_of = found.needed
     return found._replace(needed=level_of and (lambda level: level_of(level / 2)))
 
@@ -198,10 +245,13 @@ def _order(claim: Any, design: Design, readings: Readings, reading: Reading) -> 
         steps.append(found)
     weakest = max(steps, key=lambda one: one.p_for)
     notes = tuple(dict.fromkeys(note for one in steps for note in one.notes))
-    listed = [{"estimate": one.estimate, "low": one.low, "high": one.high, "n": one.n} for one in steps]
-    said = ("the step that says least for it is shown", *notes)
-    p_against = min(1.0, len(steps) * min(one.p_against for one in steps))
-    return weakest._replace(p_against=p_against, notes=said, more={**weakest.more, "steps": listed})
+    several = f", its interval one for all {len(steps)} steps at once" if len(steps) > 1 else ""
+    return weakest._replace(
+        p_against=min(1.0, len(steps) * min(one.p_against for one in steps)),
+        interval=lambda level: weakest.interval(_each(level, len(steps))),
+        notes=(f"the step that says least for it is shown{several}", *notes),
+        steps=tuple(steps),
+    )
 
 
 def _threshold(claim: Any, design: Design, readings: Readings, reading: Reading) -> Evidence:
@@ -218,9 +268,8 @@ def _threshold(claim: Any, design: Design, readings: Readings, reading: Reading)
     one = _mean_over(reading, names)
     edge = value + sign * scaled_margin(claim, reading)
     p_for, p_against = _one_sided(tail(one, edge), sign)
-    distance = None if one.estimate is None else abs(one.estimate - edge)
     asked = Sides({name: 1 / len(names) for name in names})
-    found = of_contrast(one, reading, asked, readings, p_for, p_against, distance)
+    found = of_contrast(one, reading, asked, readings, p_for, p_against, [edge])
     return found._replace(scale="mean", more={**found.more, "value": claim.value})
 
 
@@ -236,16 +285,18 @@ def _share_of(claim: Any, reading: Reading, names: Sequence[str], sign: int) -> 
     """The share of all runs of the cells, against a value: the exact binomial test."""
     values = [value for name in names for value in reading.cells[name].values()]
     k, n = round(sum(values)), len(values)
-    bounds = stats.success_interval(k, n)
     edge = claim.value + sign * (claim.margin or 0.0)
-    if bounds is None or not 0 <= edge <= 1:
-        return Evidence(reason="no run has an outcome" if bounds is None else f"{edge:g} is no share of runs")
+    if not n or not 0 <= edge <= 1:
+        return Evidence(reason=f"{edge:g} is no share of runs" if n else "no run has an outcome")
 
     def repeated(times: int) -> tuple[float, float]:
         return _one_sided(stats.share_tails(times * k, times * n, edge), sign)
 
+    def wilson(level: float) -> Bounds:
+        return stats.success_interval(k, n, level) or (None, None)
+
     needed, more = seeds_of_counts(repeated, seeds_in(reading, names)), {"value": claim.value, "left_runs": [k, n]}
-    return Evidence(*repeated(1), k / n, *bounds, "share", n, "binomial", needed, more=more)
+    return Evidence(*repeated(1), k / n, wilson, (edge,), "share", n, "binomial", needed, more=more)
 
 
 def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
@@ -258,8 +309,7 @@ def _along(claim: Any, design: Design, readings: Readings) -> Evidence:
     sign, asked = SIGN[claim.expect], Sides({name: 1 / len(names) for name in names})
     one = _mean_over(reading, names)
     edge = sign * (claim.margin or 0.0)
-    distance = None if one.estimate is None else abs(one.estimate - edge)
-    found = of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), distance)
+    found = of_contrast(one, reading, asked, readings, *_one_sided(tail(one, edge), sign), [edge])
     return found._replace(scale="correlation", more={**found.more, **about})
 
 
@@ -295,11 +345,18 @@ def _correlation(claim: Any, design: Design, readings: Readings) -> Evidence:
         return Evidence(
             reason=f"{len(pairs)} {what} have both, and they must differ: four at least are due", more=about
         )
+
+    def fisher(level: float) -> Bounds:
+        at = stats.correlation(pairs, level)
+        return (at.low, at.high) if at else (None, None)
+
     p_for, p_against = _one_sided((found.p_below, found.p_above), SIGN[claim.expect])
     return Evidence(
         p_for,
         p_against,
-        *found[:3],
+        found.r,
+        fisher,
+        (0.0,),
         "correlation",
         len(pairs),
         "pearson",

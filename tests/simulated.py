@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import miniature as mini
 import numpy as np
@@ -34,7 +35,10 @@ ALONE = (
     Threshold(says="above", kind="threshold", cells={}, measure="fd", value=math.exp(4), expect="higher"),
     Order(says="falls", kind="order", cells=EVERY, measure="fd", expect="lower"),
     Correlation(says="goes with", kind="correlation", x="apart", y="fd_apart", expect="positive"),
-)
+    Difference(
+        says="fails less", kind="difference", left=SN, right={"d_weight": "none"}, measure="diverged", expect="fewer"
+    ),
+)  # fmt: skip
 """Claims each judged alone, as a family of one; none is true where spectral norm does nothing."""
 TRUE = {"sn": 0.0, "adain": 0.0, "one": 0.0, "alike": math.log(1.2)}
 """The effect, on the logarithm, at which each claim is just not true: that of a null study."""
@@ -52,6 +56,12 @@ class Drawn:
         self._cells, self._seeds, self._others = cells, seeds, others or {}
 
     def of(self, measure: str, at: object = "last") -> Reading:
+        if measure == "diverged":
+            ended = {
+                cell: {seed: float(seed not in found) for seed in range(self._seeds)}
+                for cell, found in self._cells.items()
+            }
+            return Reading(measure, measure, measure, "outcome", "raw", None, ended)
         cells = self._others.get(measure, self._cells)
         return Reading(measure, "fd[random]", "fd", "metric", "log", "lower", cells)
 
@@ -88,11 +98,37 @@ def draw(rng: np.random.Generator, design: Design, seeds: int, effect: float, fa
     return Drawn(cells, seeds, others)
 
 
+def truths(effect: float) -> dict[str, float]:
+    """What each claim of `CLAIMS` and `ALONE` is about, as it is shown, where spectral norm has this effect."""
+    ratio = math.exp(effect)
+    mean = math.exp(4 + effect / 2)
+    return {"sn": ratio, "adain": 1, "one": ratio, "alike": ratio, "depends": 1, "less": 1, "above": mean} | {
+        "goes with": 0,
+        "fails less": 0,
+    }
+
+
+def hold(judged: list[dict[str, Any]], effect: float, bounds: tuple[str, str]) -> bool:
+    """Whether all intervals of a study's claims hold the truth.
+
+    Of an order, those of its steps (down, then up), which have none of their own to stand alone.
+    """
+    true = truths(effect)
+    shown = [(one, true[one["says"]]) for one in judged if one["says"] in true]
+    if bounds == ("low", "high"):
+        steps = [one["steps"] for one in judged if one["says"] == "falls" and "steps" in one]
+        shown += [pair for two in steps for pair in zip(two, (math.exp(effect), math.exp(-effect)), strict=True)]
+    low, high = bounds
+    return all(one[low] is None or one[low] <= truth <= one[high] for one, truth in shown)
+
+
 def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int) -> dict[str, tuple[int, int]]:
     """Count over so many studies: (times, of how many) the interval held the truth, a null claim was supported, ….
 
     `covered`: main effect of a real one; `any false`: some claim of a null study decided against what is true, where
-    the claims of differences are exactly null; `supported: X`: null claims supported, of those that could be judged.
+    the claims of differences are exactly null; `supported: X`: null claims supported, of those that could be judged;
+    `all held`: all claims as one family, every simultaneous interval held the truth; `all held, each alone`: every
+    claim's own 95 % interval did.
     """
     rng = np.random.default_rng(seed)
     counts: dict[str, list[int]] = {}
@@ -102,6 +138,7 @@ def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int
         count[0] += happened
         count[1] += 1
 
+    family = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=CLAIMS + ALONE))
     weights = {claim.says: compared(claim, design).weights for claim in CLAIMS}
     for _ in range(studies):
         effect = math.log(0.8)
@@ -110,6 +147,9 @@ def simulate(design: Design, studies: int, seeds: int, failing: float, seed: int
             found = contrast(drawn.of("fd").cells, weights[name])
             if found.low is not None and found.high is not None:
                 note(f"covered: {name}", found.low <= truth <= found.high)
+        judged = verdicts.judge(family, drawn)  # type: ignore[arg-type]
+        note("all held", hold(judged, effect, ("low", "high")))
+        note("all held, each alone", hold(judged, effect, ("alone_low", "alone_high")))
         nothing = draw(rng, design, seeds, 0.0, failing)
         for claim in ALONE:
             alone = dataclasses.replace(design, study=dataclasses.replace(design.study, claims=(claim,)))

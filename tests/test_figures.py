@@ -92,9 +92,20 @@ def test_references_are_drawn_and_said(design):
     said = {text.get_text() for text in ax.texts}
     assert {"real images", "noise floor"} <= said
     assert ax.get_ylim()[0] < 60 and any(np.allclose(line.get_ydata(), 80) for line in ax.lines)
+    # two lines at almost one height: their names stand a line apart (6.5 pt letters)
+    close = figures.curves(values(design), figures.looks(design), title="t", real=80.0, noise=(79.0, 0.9)).texts
+    settled = [text for text in close if text.get_text() in ("real images", "evaluation noise")]
+    figures.settle(settled[0].figure)
+    low, high = sorted((text.get_window_extent() for text in settled), key=lambda box: box.y0)
+    assert len(settled) == 2 and low.y1 <= high.y0 + 1
     far = figures.curves(values(design), figures.looks(design), title="t", scale="log", floor=0.5)
     assert far.get_ylim()[0] > 10  # a floor far below does not squeeze the curves
     assert "noise floor: 0.5" in far.get_xlabel()
+
+
+def test_zeros_have_no_axis_below_them(design):
+    ax = figures.curves(values(design, lambda n, seed, step: 0.0), figures.looks(design), title="dead units")
+    assert -0.1 < ax.get_ylim()[0] < 0 < ax.get_ylim()[1] == 1
 
 
 def test_nothing_to_draw_is_drawn(design):

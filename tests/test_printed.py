@@ -60,8 +60,12 @@ def test_success_is_no_more_than_was_judged(crowded):
     assert page.count("was not judged: none of ms_ssim") == 2 and "collapsed nor never learned</a>" not in page
 
 
-def test_a_number_is_not_broken():
-    assert page_module._breakable("lr=0.0002,g_norm=bn.x") == "lr=<wbr>0.0002,<wbr>g_<wbr>norm=<wbr>bn.<wbr>x"
+def test_long_words_break_at_their_signs_and_numbers_do_not():
+    broken = page_module._breakable
+    assert broken("lr=0.0002,g_norm=bn.x") == "lr=<wbr>0.0002,<wbr>g_norm=<wbr>bn.<wbr>x"
+    assert broken("a d_weight=none") == "a d_weight=none"
+    assert broken("a_name_without_other_signs") == "a_<wbr>name_<wbr>without_<wbr>other_<wbr>signs"
+    assert broken("<b>&1.2345678901234567890") == "&lt;b&gt;&amp;1.2345678901234567890"
 
 
 def test_the_command_is_the_same_from_every_folder(tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ def held(counts: dict[str, tuple[int, int]], complete: bool) -> None:
         if what.startswith("supported"):
             assert at_most(k, n, 0.025), (what, k, n)
     assert at_most(*counts["any false"], 0.05), counts["any false"]
+    assert at_least(*counts["all held"], 0.95), counts["all held"]
+    assert not at_least(*counts["all held, each alone"], 0.95), counts["all held, each alone"]
 
 
 @pytest.mark.parametrize(("seeds", "failing"), [(3, 0.0), (5, 0.0), (5, 0.15)])

@@ -278,6 +278,12 @@ def test_bars_are_as_long_as_there_are_runs(built):
     assert len(blocks.patches) == 3  # few runs: a block each
 
 
+def test_survival_of_runs_that_all_failed_from_the_start_is_drawn(recwarn):
+    looks = {"a": figures.Look(("#123456",), "o", "a")}
+    ax = figures.survival({"a": [(0.0, 0.0)]}, {"a": []}, looks)
+    assert ax.get_xlim()[1] > 1 and not recwarn.list
+
+
 def test_survival_is_drawn_in_steps_with_ticks(built):
     drawn = figures.looks(built[0])
     names = list(drawn)

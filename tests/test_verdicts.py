@@ -51,41 +51,18 @@ def test_difference_supported_refuted_and_undecided(tmp_path):
     )
     # adain − bn a seed: ((4.0−8.0)+(4.1−8.3))/2 = −4.1; (−3.9−4.1)/2 = −4; (−4−4.2)/2 = −4.1; (−4.1−3.9)/2 = −4;
     # (−4−4)/2 = −4: mean −4.04, squares 2·0.06² + 3·0.04² = 0.012, sd √(0.012/4), half-width t(4) · sd/√5.
-    middle, half = -4.04, 2.7764451 * math.sqrt(0.003 / 5)
+    middle, half, wider = -4.04, *(scipy_stats.t.ppf([0.975, 1 - 0.05 / 8], 4) * math.sqrt(0.003 / 5))
     assert (lower["verdict"], higher["verdict"], open_["verdict"]) == ("supported", "refuted", "undecided")
-    assert (lower["estimate"], lower["low"], lower["high"]) == pytest.approx(
+    assert (lower["estimate"], lower["alone_low"], lower["alone_high"]) == pytest.approx(
         (2**middle, 2 ** (middle - half), 2 ** (middle + half)), rel=1e-6
     )
+    assert (lower["low"], lower["high"]) == pytest.approx((2 ** (middle - wider), 2 ** (middle + wider)), rel=1e-6)
     assert (lower["n"], lower["tests"], lower["scale"], lower["metric"]) == (5, 4, "ratio", "fd[random]")
     # A sixteenth is not a twentieth: the whole interval falls short of the margin.
     assert wide["verdict"] == "refuted"
     assert lower["p"] == higher["p"] < wide["p"] and lower["p_holm"] == pytest.approx(4 * lower["p"])
     assert open_["seeds"] > 5 and "seeds would decide it" in open_["why"]
     assert lower["by_seed"]["1"] == pytest.approx(2**-4)
-
-
-def test_holm_takes_what_stands_alone(tmp_path):
-    """Main effect of spectral norm in the worked example: t = −2√3, p = 0.0742; with more claims it is less clear."""
-    one = judged(
-        tmp_path,
-        "kind: difference, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: fd, expect: lower",
-        f"kind: difference, {PAIR}, measure: fd, expect: lower",
-    )
-    assert [round(x["p"], 4) for x in one] == [0.0742, 0.0742] and [round(x["p_holm"], 4) for x in one] == [0.1484] * 2
-    assert {x["verdict"] for x in one} == {"undecided"}
-
-
-def test_a_claim_that_holm_alone_leaves_open_says_so(tmp_path):
-    near = {**SPREAD, "g_norm=bn,d_weight=none": (4.4, 4.55, 4.25, 4.2, 4.35)}
-    claims = ["kind: difference, left: {{g_norm: adain, d_weight: none}}, right: {{g_norm: bn, d_weight: none}}, "]
-    alone = judged(tmp_path, claims[0] + "measure: fd, expect: lower", values=near, seeds=5)
-    assert alone[0]["verdict"] == "supported"
-    many = [claims[0] + "measure: fd, expect: lower"] + [
-        "kind: difference, left: {{d_weight: spectral}}, right: {{d_weight: none}}, measure: diverged, expect: fewer"
-    ] * 40
-    crowd = judged(tmp_path, *many, values=near, seeds=5)
-    assert crowd[0]["verdict"] == "undecided" and crowd[0]["p"] == alone[0]["p"]
-    assert any("alone it would be decided" in note for note in crowd[0]["notes"])
 
 
 def test_equivalence_by_two_tests(tmp_path):
@@ -100,7 +77,9 @@ def test_equivalence_by_two_tests(tmp_path):
     )
     assert (alike["verdict"], apart["verdict"], close["verdict"]) == ("supported", "refuted", "undecided")
     # 0 of 10 against 0 of 10: Newcombe's interval is ± z²/(10 + z²) = ± 0.278, within ± 0.9.
-    assert unsaid["verdict"] == "supported" and unsaid["high"] == pytest.approx(0.2775, abs=1e-4)
+    assert unsaid["verdict"] == "supported" and unsaid["alone_high"] == pytest.approx(0.2775, abs=1e-4)
+    z = scipy_stats.norm.ppf(1 - 0.05 / 8)
+    assert unsaid["high"] == pytest.approx(z**2 / (10 + z**2))
 
 
 def test_interaction_order_and_threshold(tmp_path):
@@ -126,6 +105,11 @@ def test_interaction_order_and_threshold(tmp_path):
     assert both["verdict"] == less["verdict"] == "supported" and both["estimate"] == pytest.approx(1 / 8)
     assert (order["verdict"], wrong["verdict"]) == ("supported", "refuted")
     assert [step["estimate"] for step in order["steps"]] == pytest.approx([1 / 16, 1 / 4])
+    # −3.9, −4.2, −4.1, −3.9, −3.9 and −2, −1.9, −2, −2.1, −2: squares 0.08 and 0.02. Six claims; two steps at once.
+    for step, middle, squares in zip(order["steps"], (-4, -2), (0.08, 0.02), strict=True):
+        half = scipy_stats.t.ppf(1 - 0.05 / 6 / 2 / 2, 4) * math.sqrt(squares / 4 / 5)
+        assert (step["low"], step["high"]) == pytest.approx((2 ** (middle - half), 2 ** (middle + half)))
+    assert (order["low"], order["high"]) in [(step["low"], step["high"]) for step in order["steps"]]
     # The mean of logarithms is 4: a geometric mean of 16, below 32.
     assert (below["verdict"], above["verdict"]) == ("supported", "refuted")
     assert (below["estimate"], below["scale"]) == (pytest.approx(16), "mean")
@@ -146,9 +130,11 @@ def test_outcomes_are_claimed_by_counts(tmp_path):
     assert [x["verdict"] for x in (more, fewer, rare, often)] == ["supported", "refuted", "supported", "supported"]
     assert (more["left_runs"], more["right_runs"]) == ([9, 10], [0, 10])
     assert more["p"] == pytest.approx(2 * scipy_stats.barnard_exact([[9, 0], [1, 10]], alternative="greater").pvalue)
-    (l1, u1), (l2, u2) = stats.success_interval(9, 10), stats.success_interval(0, 10)
-    assert more["low"] == pytest.approx(0.9 - math.hypot(0.9 - l1, u2 - 0))
-    assert more["high"] == pytest.approx(0.9 + math.hypot(u1 - 0.9, 0 - l2))
+    for low, high, level in (("alone_low", "alone_high", 0.95), ("low", "high", 1 - 0.05 / 4)):
+        (l1, u1), (l2, u2) = stats.success_interval(9, 10, level), stats.success_interval(0, 10, level)
+        assert more[low] == pytest.approx(0.9 - math.hypot(0.9 - l1, u2 - 0))
+        assert more[high] == pytest.approx(0.9 + math.hypot(u1 - 0.9, 0 - l2))
+        assert [rare[low], rare[high]] == pytest.approx([l2, u2])  # 0 of 10 as well
     assert rare["p"] == pytest.approx(2 * 0.5**10)  # ten heads
 
 
@@ -182,6 +168,7 @@ def test_several_cells_are_correlated_by_their_means(tmp_path):
     # More seeds are no more cells: Fisher's (2.8016 / artanh 0.8)² + 3 = 9.5
     assert one["seeds"] is None and one["why"].endswith("about 10 cells would decide it, not more seeds")
     assert one["pairs"] == [[1, 1], [2, 3], [3, 2], [4, 4]]
+    assert one["low"] == pytest.approx(math.tanh(math.atanh(0.8) - 1.959964))  # Fisher's z, whose error is 1 / √(4 − 3)
     # a cell that lacks the one measure is none: three are left
     few = correlated(tmp_path, x, {**y, next(iter(LOGS)): {}})
     assert few["verdict"] == "not estimable" and few["why"].startswith("3 cells have both")
@@ -218,6 +205,7 @@ def test_an_interaction_without_a_sign_is_judged_at_half_the_level(tmp_path):
     assert more["p"] == less["p"] == pytest.approx(p) and either["p"] == pytest.approx(2 * p)
     assert (more["verdict"], less["verdict"], either["verdict"]) == ("supported", "refuted", "undecided")
     sd = scipy_stats.tstd(d)
+    assert either["low"] > 1 and any("either sign would support it" in note for note in either["notes"])
     assert either["seeds"] == seeds_needed(sum(d) / 5, sd, 0.025) > seeds_needed(sum(d) / 5, sd, 0.05)
 
 

@@ -55,6 +55,8 @@ def curves(
         else:
             ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.margins(x=0.03, y=0.08)
+        if len(values) and not values["value"].any():
+            ax.set_ylim(-0.04, 1)  # nothing but zeros: matplotlib's axis would go as far below
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=values["kimg"].max() > 4 if len(values) else False))
         ax.set_title(title)
         far = "" if floor is None or near else f"\nnoise floor: {floor:.3g}, below this axis"
@@ -117,25 +119,36 @@ def log_axis(ax: Axes, everything: Sequence[float], which: Literal["x", "y"] = "
 def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:
     """Mark the real set's own value by a dotted line, the noise floor by a band up from the axis.
 
-    And one snapshot's mean ± sd over evaluation seeds by a band across.
+    And one snapshot's mean ± sd over evaluation seeds by a band across.  Their names stand on them, apart from each
+    other.
     """
+    named: list[tuple[float, str]] = []
     if noise is not None:
         mean, sd = noise
         ax.axhspan(mean - sd, mean + sd, color=MUTED, alpha=0.25, lw=0, zorder=0)
-        _note(ax, (0.01, mean + sd), "evaluation noise", ("axes fraction", "data"))
+        named.append((mean + sd, "evaluation noise"))
     if real is not None:
         ax.axhline(real, color=INK, lw=0.9, ls=(0, (1, 2)), zorder=3)
-        _note(ax, (0.01, real), "real images", ("axes fraction", "data"))
+        named.append((real, "real images"))
     if floor is not None:
         low, _ = ax.get_ylim()
         ax.axhspan(min(low, floor), floor, color=MUTED, alpha=0.15, lw=0, zorder=0)
-        _note(ax, (0.01, floor), "noise floor", ("axes fraction", "data"))
+        named.append((floor, "noise floor"))
+    named.sort()
+    heights = _heights(ax, [y for y, _ in named])
+    for (y, text), height, target in zip(named, heights, spread(heights, 7.5), strict=True):
+        ax.annotate(
+            text, (0.01, y), xycoords=("axes fraction", "data"), xytext=(0, 2 + target - height),
+            textcoords="offset points", va="bottom", fontsize=6.5, color=MUTED, zorder=6,
+        )  # fmt: skip
 
 
-def _note(ax: Axes, at: tuple[float, float], text: str, within: tuple[str, str]) -> None:
-    ax.annotate(
-        text, at, xycoords=within, xytext=(0, 2), textcoords="offset points", va="bottom", fontsize=6.5, color=MUTED
-    )
+def _heights(ax: Axes, values: Sequence[float]) -> list[float]:
+    """How far above the axis values stand, in points, before the figure is laid out."""
+    scale = ax.yaxis.get_transform().transform
+    low, high = scale(np.array(ax.get_ylim()))
+    points = (cast(Figure, ax.figure).get_figheight() - 0.6) * 72  # height of the axes, title and labels apart
+    return [float(points * (scale(y) - low) / (high - low)) for y in values]
 
 
 def direct_labels(ax: Axes, ends: Sequence[tuple[float, float, Look]]) -> None:
@@ -144,11 +157,11 @@ def direct_labels(ax: Axes, ends: Sequence[tuple[float, float, Look]]) -> None:
     A cell whose line stops early is left to the legend: its name would stand on the others' lines.
     """
     last = max((x for x, _, _ in ends), default=0.0)
-    scale = ax.yaxis.get_transform().transform
-    low, high = scale(np.array(ax.get_ylim()))
-    points = (cast(Figure, ax.figure).get_figheight() - 0.6) * 72  # height of the axes, title and labels apart
-    measured = [(float(points * (scale(y) - low) / (high - low)), y, look) for x, y, look in ends if x == last]
-    spots = sorted(measured, key=lambda spot: spot[0])
+    there = [(y, look) for x, y, look in ends if x == last]
+    heights = _heights(ax, [y for y, _ in there])
+    spots = sorted(
+        ((height, y, look) for height, (y, look) in zip(heights, there, strict=True)), key=lambda spot: spot[0]
+    )
     placed = spread([spot[0] for spot in spots], 8.0)
     for (height, y, look), target in zip(spots, placed, strict=True):
         ax.annotate(

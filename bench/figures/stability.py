@@ -132,7 +132,7 @@ def survival(
     with mpl.rc_context(STYLE):
         if ax is None:
             ax = Figure(figsize=(WIDTHS["column"], 2.3), layout="constrained").add_subplot()
-        last = max((kimg for ends in (*_kimgs(curves), *censored.values()) for kimg in ends), default=1.0)
+        last = max((kimg for ends in (*_kimgs(curves), *censored.values()) for kimg in ends), default=0) or 1.0
         unhurt = [cell for cell in looks if cell in curves and not curves[cell]]
         ends: list[tuple[float, float, Look]] = []
         if unhurt:

@@ -142,6 +142,6 @@ def _of_verdicts(content: Mapping[str, Any]) -> Iterator[Macro]:
         yield Macro((*name, "N"), str(one["n"]), f"{about}: n")
         if one["low"] is not None or one["high"] is not None:
             interval = f"[{figure(one['low'], signed)}, {figure(one['high'], signed)}]"
-            yield Macro((*name, "Interval"), interval, f"{about}: 95 % interval")
+            yield Macro((*name, "Interval"), interval, f"{about}: interval, {one['interval_kind']}")
         if one["p_holm"] is not None:
             yield Macro((*name, "P"), one["p_holm_text"], f"{about}: p after Holm")

@@ -278,7 +278,9 @@ def _estimates(given: Given, metrics: Sequence[Mapping[str, Any]]) -> str:
     if verdicts:
         tests = verdicts[0]["tests"]
         text += f"{plural(tests, 'claim')} of the study file {'is' if tests == 1 else 'are'} judged in both directions "
-        text += "at 5 % after Holm’s correction; everything else is exploratory, with Benjamini and Hochberg’s q. "
+        text += "at 5 % after Holm’s correction"
+        text += f", with simultaneous intervals (Bonferroni, each at 1 − 0.05 / {tests})" if tests > 1 else ""
+        text += "; everything else is exploratory, with Benjamini and Hochberg’s q. "
     else:
         text += "No claim is judged here. "
     return text.strip()

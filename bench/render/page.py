@@ -23,6 +23,8 @@ _SHAPES = {
     "*": "M8,2.8L9.4,6.6H13.2L10.2,9L11.3,12.8L8,10.5L4.7,12.8L5.8,9L2.8,6.6H6.6z",
 }
 """matplotlib's markers, drawn in a box of 16 units."""
+_LONG = 17
+"""Letters of a word from which on it may be broken: `d_weight=none` never is."""
 
 
 def page(
@@ -101,9 +103,14 @@ def swatch(look: Mapping[str, Any]) -> Markup:
     )
 
 
-def _breakable(name: str) -> Markup:
-    """Let a long name break after the signs that part it, and no number."""
-    return Markup(re.sub(r"([=_/]|[.,](?!\d)|(?<!\d)[.,])", r"\1<wbr>", str(escape(harmless(name)))))
+def _breakable(text: str) -> Markup:
+    """Let long words break after the signs that part them, and no number; after `_` where nothing else helps."""
+    return Markup(re.sub(rf"\S{{{_LONG},}}", _parted, str(escape(harmless(text)))))
+
+
+def _parted(word: re.Match[str]) -> str:
+    parts = re.split(r"(?<=[=/])|(?<=[.,])(?!\d)|(?<=\D[.,])", word[0])
+    return "<wbr>".join(part.replace("_", "_<wbr>") if len(part) >= _LONG else part for part in parts)
 
 
 def _variable(colour: str) -> str:

@@ -198,8 +198,9 @@ def _verdicts(content: Mapping[str, Any]) -> Table:
     tests = content["family"]["tests"]
     caption = (
         f"{content['study']['name']}, the claims of the study, judged at 5 % after Holm's correction for {tests} "
-        f"claim{'s' * (tests != 1)}. Numbers: the contrast of the compared cells over the same seeds with its own "
-        f"{INTERVAL} (×: a ratio), or of shares of runs with Newcombe's interval; n: seeds, of shares runs. "
+        f"claim{'s' * (tests != 1)}. Numbers: the contrast of the compared cells over the same seeds with the t "
+        f"interval of its own error (×: a ratio), or of shares of runs with Newcombe's; intervals: "
+        f"{content['family']['interval_kind']}; n: seeds, of shares runs. "
     )
     measured = [one["metric"] for one in content["verdicts"] if one.get("metric") in content["protocols"]]
     caption += f"{protocol_words(content, [*dict.fromkeys(measured)])}." if measured else ""

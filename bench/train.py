@@ -125,6 +125,7 @@ def train(
         sums.load(checkpoint["sums"])
         if probes is not None:
             probes.load(checkpoint.get("probes", {}))
+        checkpoint = None  # a second copy of all weights and moments
     elif probes is not None:
         keeper.probe(probes.row(0, G, D))
     started, started_at = time.monotonic(), step

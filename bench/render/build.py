@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from bench import effects, figures, table, verdicts
 from bench.design import Design
 from bench.files import write_bytes
@@ -34,6 +36,7 @@ from bench.render.page import page
 from bench.render.paper import paper
 from bench.render.part import Given, Legend, Part
 from bench.render.save import Stamp
+from bench.render.shelf import Shelf
 from bench.render.tables import best, protocols
 from bench.setting import digest
 from bench.store import Store
@@ -57,10 +60,13 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
 )
 
 
-def build(design: Design, store: Store, reports: Path, reload_s: int | None = None) -> list[str]:
+def build(
+    design: Design, store: Store, reports: Path, reload_s: int | None = None, *, again: bool = False
+) -> list[str]:
     """Write everything; return the names of what was written, relative to the report's folder.
 
     reload_s: the page loads itself anew after so many seconds; what is only for print is left for the last build.
+    again: draw each figure, also those that an earlier build has drawn from the same data.
 
     Raises ProtocolError when unlike scores would stand in one table, StoreError when a file cannot be written.
     """
@@ -78,29 +84,36 @@ def build(design: Design, store: Store, reports: Path, reload_s: int | None = No
         "effects": estimated,
         "verdicts": findings.verdict_table(judged),
     }
-    table.write(store.study(design.study.name), **tables)
+    csv = {f"{name}.csv": table.to_csv(one) for name, one in tables.items()}
+    for name, written in csv.items():
+        write_bytes(store.study(design.study.name) / name, written)
     content = gather(design, store, frame, summary, noise)
-    given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design))
-    shown: dict[str, Any] = {}
+    given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design), readings.traces)
+    shown: dict[str, Any] = {"svgs": {}}
     legends: list[Legend] = []
-    files = {f"tables/{name}.csv": table.to_csv(one) for name, one in tables.items()}
-    content["built_from"] = _built_from(design, files["tables/runs.csv"])
+    files = {f"tables/{name}": written for name, written in csv.items()}
+    content["built_from"] = _built_from(design, csv["runs.csv"])
     content.update(best=best(readings, content["metrics"]), protocols=protocols(frame, store))
     stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
+    shelf = Shelf(folder, again=again)
     for make in PARTS:
         made = make(given)
         content.update(made.content)
         shown.update(made.shown)
         files.update(made.files)
-        if reload_s is None:
-            files.update(made.printed(stamp))
-            legends += [drawn.legend for drawn in made.drawn]
+        for drawn in made.drawn:
+            if drawn.in_page:
+                shown["svgs"][drawn.id] = Markup(shelf.svg(drawn))
+            if reload_s is None:
+                files.update(shelf.files(drawn, stamp))
+                legends.append(drawn.legend(shelf.size(drawn)))
     if reload_s is None:
         files.update(paper(content, legends, design.study.path.stem, stamp))
     files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
     files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
+    shelf.save()
     return sorted(files)
 
 

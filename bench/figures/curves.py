@@ -75,38 +75,35 @@ class _Cell(NamedTuple):
     """The points of one cell, along kimg."""
 
     over: pd.DataFrame
-    """By kimg: mean, min, max, count."""
+    """Columns kimg, mean, min, max, count."""
     seeds: list[np.ndarray]
     """Of each, [[kimg, value], …]."""
-    dead: pd.DataFrame
-    """Where its diverged runs end."""
+    dead: pd.DataFrame | None
+    """Where its diverged runs end, columns kimg and value."""
 
 
 def _gathered(values: pd.DataFrame) -> dict[str, _Cell]:
     """Sort the points by cell: all at once, since asking the table for each cell takes longer than drawing it."""
     values = values.sort_values("kimg", kind="stable")
-    over = values.groupby(["cell", "kimg"])["value"].agg(["mean", "min", "max", "count"])
+    over = values.groupby(["cell", "kimg"])["value"].agg(["mean", "min", "max", "count"]).reset_index()
     points = values[["kimg", "value"]].to_numpy(float)
     seeds: dict[str, list[np.ndarray]] = {}
     found: Any = values.groupby(["cell", "seed"]).indices
     for (cell, _), places in sorted(found.items()):
         seeds.setdefault(cell, []).append(points[places])
     last = values.drop_duplicates(["cell", "seed"], keep="last")
-    dead = last[last["status"] == "diverged"]
-    return {
-        cell: _Cell(cast(pd.DataFrame, over.loc[cell]), lines, dead[dead["cell"] == cell])
-        for cell, lines in seeds.items()
-    }
+    dead = {str(cell): ends for cell, ends in last[last["status"] == "diverged"].groupby("cell")}
+    return {str(cell): _Cell(here, seeds[str(cell)], dead.get(str(cell))) for cell, here in over.groupby("cell")}
 
 
 def _cell_curve(ax: Axes, here: _Cell, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
     main, bold, over = look.colours[0], cells <= NAMED, here.over
-    kimg, mean = over.index.to_numpy(), over["mean"].to_numpy()
+    kimg, mean = over["kimg"].to_numpy(), over["mean"].to_numpy()
     if cells <= CROWD:
         style: Any = {"capstyle": "round", "joinstyle": "round", "label": "_seeds"}
         ax.add_collection(LineCollection(here.seeds, color=main, lw=0.6, alpha=0.4, zorder=2, **style))
         ax.fill_between(kimg, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
-    if len(here.dead):
+    if here.dead is not None:
         ax.plot(here.dead["kimg"], here.dead["value"], "x", color=main, ms=5, mew=1.2, zorder=5)
     striped: dict[str, Any] = {"linestyle": (0, (3, 3)), "gapcolor": look.colours[1]} if len(look.colours) > 1 else {}
     shape: dict[str, Any] = {

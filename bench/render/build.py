@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def build(
                 legends.append(drawn.legend(shelf.size(drawn)))
     if reload_s is None:
         files.update(paper(content, legends, design.study.path.stem, stamp))
-    files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+    files["report.json"] = _json(content)
     files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
@@ -121,6 +121,14 @@ def _built_from(design: Design, runs: bytes) -> str:
     """Digest of the study as it was asked for and of all its results; blind to when and where files were written."""
     study = design.study
     return digest([study.text, study.profile, list(study.overrides), hashlib.sha256(runs).hexdigest()])
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    """A line a key: a line a number is three times as long, and takes as much longer to write."""
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(content[key], sort_keys=True, allow_nan=False)}" for key in sorted(content)
+    ]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _downloads(files: Sequence[str]) -> list[dict[str, Any]]:

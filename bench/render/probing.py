@@ -25,7 +25,10 @@ def part(given: Given) -> Part:
     shown = [name for name, what in MEASURES.items() if what.probe != "log"]
     trace = given.traces.of(["critic_estimate", *shown])
     made = Part({"traces": points(trace)})
-    by_cell = {name: measure_chart(made, trace, name, given.looks) for name in trace["measure"].unique()}
+    by_cell = {
+        str(name): measure_chart(made, here, str(name), given.looks)
+        for name, here in trace.groupby("measure", sort=False)
+    }
     made.shown["logged"] = [chart for name, chart in by_cell.items() if MEASURES[name].probe == "log"]
     made.shown["probed"] = [by_cell[name] for name in shown if name in by_cell]
     if made.shown["probed"]:
@@ -37,9 +40,9 @@ def part(given: Given) -> Part:
     return made
 
 
-def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
-    """Draw a measure of a trace (`traces.Traces.of`) over training, a line a seed and a mean a cell."""
-    what, here = MEASURES[name], trace[trace["measure"] == name]
+def measure_chart(made: Part, here: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
+    """Draw a measure over training, a line a seed and a mean a cell; `here`: its rows of a trace (`traces.Traces`)."""
+    what = MEASURES[name]
     curves = sketch(
         figures.curves, here[list(figures.CURVES)], looks, title=what.label, unit=what.unit, scale=what.scale
     )

@@ -39,7 +39,9 @@ def part(given: Given) -> Part:
     }
     made = Part({"stability": said})
     made.shown["stability_charts"] = _charts(made, rows, given)
-    made.shown["loss_charts"] = [measure_chart(made, losses, name, given.looks) for name in LOSSES if name in drawn]
+    made.shown["loss_charts"] = [
+        measure_chart(made, losses[losses["measure"] == name], name, given.looks) for name in LOSSES if name in drawn
+    ]
     return made
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.figures.looks import Look
 from bench.figures.style import CROWD, INK, MUTED, NAMED, PAPER, STYLE, WIDTHS, short, spread
@@ -52,6 +52,7 @@ def curves(
         for cell, look in looks.items():
             if cell in gathered:
                 ends.append(_cell_curve(ax, gathered[cell], look, len(looks), (runs or {}).get(cell, 0)))
+        _dead(ax, values, looks)
         near = floor is not None and len(values) and floor > values["value"].min() / 3
         everything = [*values["value"], *(v for v in (real, floor if near else None) if v is not None)]
         if scale == "log" and everything and min(everything) > 0:
@@ -78,8 +79,6 @@ class _Cell(NamedTuple):
     """Columns kimg, mean, min, max, count."""
     seeds: list[np.ndarray]
     """Of each, [[kimg, value], …]."""
-    dead: pd.DataFrame | None
-    """Where its diverged runs end, columns kimg and value."""
 
 
 def _gathered(values: pd.DataFrame) -> dict[str, _Cell]:
@@ -91,9 +90,16 @@ def _gathered(values: pd.DataFrame) -> dict[str, _Cell]:
     found: Any = values.groupby(["cell", "seed"]).indices
     for (cell, _), places in sorted(found.items()):
         seeds.setdefault(cell, []).append(points[places])
-    last = values.drop_duplicates(["cell", "seed"], keep="last")
-    dead = {str(cell): ends for cell, ends in last[last["status"] == "diverged"].groupby("cell")}
-    return {str(cell): _Cell(here, seeds[str(cell)], dead.get(str(cell))) for cell, here in over.groupby("cell")}
+    return {str(cell): _Cell(here, seeds[str(cell)]) for cell, here in over.groupby("cell")}
+
+
+def _dead(ax: Axes, values: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Mark where diverged runs end."""
+    ends = values.sort_values("kimg", kind="stable").drop_duplicates(["cell", "seed"], keep="last")
+    ends = ends[(ends["status"] == "diverged") & ends["cell"].isin(looks.keys())]
+    if len(ends):
+        colours = [looks[cell].colours[0] for cell in ends["cell"]]
+        ax.scatter(ends["kimg"], ends["value"], marker="x", c=colours, s=25, linewidths=1.2, zorder=5)
 
 
 def _cell_curve(ax: Axes, here: _Cell, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
@@ -103,8 +109,6 @@ def _cell_curve(ax: Axes, here: _Cell, look: Look, cells: int, runs: int) -> tup
         style: Any = {"capstyle": "round", "joinstyle": "round", "label": "_seeds"}
         ax.add_collection(LineCollection(here.seeds, color=main, lw=0.6, alpha=0.4, zorder=2, **style))
         ax.fill_between(kimg, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
-    if here.dead is not None:
-        ax.plot(here.dead["kimg"], here.dead["value"], "x", color=main, ms=5, mew=1.2, zorder=5)
     striped: dict[str, Any] = {"linestyle": (0, (3, 3)), "gapcolor": look.colours[1]} if len(look.colours) > 1 else {}
     shape: dict[str, Any] = {
         "lw": 1.6 if bold else 0.9,
@@ -136,7 +140,7 @@ def log_axis(ax: Axes, everything: Sequence[float], which: Literal["x", "y"] = "
     else:
         axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())  # unseen anyway, and slow to lay out
 
 
 def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:

@@ -36,6 +36,8 @@ STYLE: Any = {
     "axes.edgecolor": LINE,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
+    "xtick.bottom": False,
+    "ytick.left": False,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "xtick.minor.size": 0,

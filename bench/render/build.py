@@ -88,7 +88,18 @@ def build(
     for name, written in csv.items():
         write_bytes(store.study(design.study.name) / name, written)
     content = gather(design, store, frame, summary, noise)
-    given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design), readings.traces)
+    given = Given(
+        design,
+        store,
+        frame,
+        readings,
+        judged,
+        estimated,
+        content,
+        figures.looks(design),
+        readings.traces,
+        reload_s is None,
+    )
     shown: dict[str, Any] = {"svgs": {}}
     legends: list[Legend] = []
     files = {f"tables/{name}": written for name, written in csv.items()}
@@ -104,10 +115,10 @@ def build(
         for drawn in made.drawn:
             if drawn.in_page:
                 shown["svgs"][drawn.id] = Markup(shelf.svg(drawn))
-            if reload_s is None:
+            if given.printed:
                 files.update(shelf.files(drawn, stamp))
                 legends.append(drawn.legend(shelf.size(drawn)))
-    if reload_s is None:
+    if given.printed:
         files.update(paper(content, legends, design.study.path.stem, stamp))
     files["report.json"] = _json(content)
     files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()

@@ -32,6 +32,8 @@ class Given(NamedTuple):
     """What the report says of metrics, cells and runs (`content.content`)."""
     looks: Mapping[str, figures.Look]
     traces: Traces
+    printed: bool = True
+    """Whether what does not stand in the page is made as well: files for print, the table of probes."""
 
 
 class Chart(NamedTuple):

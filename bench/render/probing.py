@@ -31,7 +31,7 @@ def part(given: Given) -> Part:
     }
     made.shown["logged"] = [chart for name, chart in by_cell.items() if MEASURES[name].probe == "log"]
     made.shown["probed"] = [by_cell[name] for name in shown if name in by_cell]
-    if made.shown["probed"]:
+    if made.shown["probed"] and given.printed:
         made.files["tables/probes.csv"] = table.to_csv(trace)
     troubled = [run for run in given.content["runs"] if run["outcome"] in TROUBLE]
     first = sorted(troubled, key=lambda run: run["seed"])[:SHOWN]  # one of each cell before a second of any

@@ -64,7 +64,8 @@ def part(given: Given) -> Part:
     )
     by_name = {kept.run.cell.name: kept for kept in found}
     with_pictures = [cell for cell in given.content["cells"] if cell["name"] in by_name]
-    _print(made, [by_name[name] for name in on_paper(with_pictures)], names, len(found))
+    if given.printed:
+        _print(made, [by_name[name] for name in on_paper(with_pictures)], names, len(found))
     return made
 
 

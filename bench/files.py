@@ -126,11 +126,16 @@ def _read(path: Path | str) -> bytes:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; a torn line is left out."""
-    rows = []
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
+    with contextlib.suppress(ValueError):  # most files are whole: read at once, in half the time
+        if all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+            found = json.loads(b"[" + b",".join(lines) + b"]")
+            if len(found) == len(lines):
+                return list(found)
+    rows = []
     for line in lines:
         with contextlib.suppress(ValueError):
             row = json.loads(line)

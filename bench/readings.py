@@ -63,7 +63,7 @@ class Readings:
         self._last = table.last_values(frame)
         self._kept: dict[tuple[str, str], Reading] = {}
         self._lengths: dict[str, float] = {}
-        self._traces: dict[str, pd.DataFrame] = {}
+        self.traces = traces.Traces(design, store)
 
     def values(self) -> list[tuple[str, str]]:
         """List (asked, value's name) of what was scored."""
@@ -183,14 +183,9 @@ class Readings:
 
     # -- probes -------------------------------------------------------------------------------------------
 
-    def _trace(self, measure: str) -> pd.DataFrame:
-        if measure not in self._traces:
-            self._traces[measure] = traces.collect(self._design, self._store, [measure])
-        return self._traces[measure]
-
     def _probe(self, measure: str, at: Any) -> Reading:
         what = MEASURES[measure]
-        rows = self._trace(measure)
+        rows = self.traces.of([measure])
         if what.probe != "log" and what.probe not in (*self._design.study.probes, "dead_units"):
             reason = f"the study does not watch {what.probe}"
             return Reading(measure, measure, what.label, "probe", what.scale, None, {}, None, reason)

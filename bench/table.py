@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench import datasets, outcomes, protocol, stats
 from bench.design import Design, Run, noise_run
-from bench.files import StoreError, read_json, write_bytes
+from bench.files import StoreError, read_json
 from bench.setting import Data, digest
 from bench.store import RunFolder, RunState, Store
 
@@ -296,11 +295,14 @@ def evaluation_noise(design: Design, store: Store) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=NOISE)
 
 
-def lines(frame: pd.DataFrame, *by: str) -> dict[tuple[Any, ...], list[list[float]]]:
-    """Group the points of a table by some of its columns: key → [[kimg, value], …], groups and points in its order."""
-    found: dict[tuple[Any, ...], list[list[float]]] = {}
+def lines(frame: pd.DataFrame, *by: str) -> dict[tuple[Any, ...], list[tuple[float, float]]]:
+    """Group the points of a table by some of its columns: key → [(kimg, value), …], groups and points in its order.
+
+    Points are tuples because there may be a million: lists the garbage collector would look through again and again.
+    """
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
     for *key, kimg, value in zip(*(frame[name].tolist() for name in (*by, "kimg", "value")), strict=True):
-        found.setdefault(tuple(key), []).append([float(kimg), float(value)])
+        found.setdefault(tuple(key), []).append((float(kimg), float(value)))
     return found
 
 
@@ -322,9 +324,3 @@ def metrics_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
 def to_csv(frame: pd.DataFrame) -> bytes:
     """CSV as bytes: shortest digits that read back to the same number, empty where there is none."""
     return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def write(folder: Path, **tables: pd.DataFrame) -> None:
-    """Write each table of a study as `<name>.csv`.  Raises StoreError."""
-    for name, frame in tables.items():
-        write_bytes(folder / f"{name}.csv", to_csv(frame))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,21 @@ def collect(design: Design, store: Store, measures: Collection[str] = tuple(MEAS
             at = (row["step"], row.get("nimg"), float(row["kimg"]))
             found.append((run.cell.name, run.seed, run.run_id, status, *at, name, value))
     return pd.DataFrame.from_records(found, columns=COLUMNS)
+
+
+class Traces:
+    """All measures of a study's runs; their files are read once, when the first is asked for."""
+
+    def __init__(self, design: Design, store: Store) -> None:
+        self._design, self._store = design, store
+
+    @cached_property
+    def _all(self) -> pd.DataFrame:
+        return collect(self._design, self._store)
+
+    def of(self, measures: Collection[str]) -> pd.DataFrame:
+        """Rows of some measures, as `collect` gives them."""
+        return self._all[self._all["measure"].isin(measures)].reset_index(drop=True)
 
 
 def thinned(trace: pd.DataFrame, points: int = 60) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import math
 import miniature as mini
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from bench import figures
 from bench.contrasts import contrast, noise_gain
@@ -24,6 +25,23 @@ def marks(ax, marker):
     return [line for line in ax.lines if line.get_marker() == marker]
 
 
+def artist(ax, kind, zorder):
+    (found,) = [one for one in ax.collections if type(one).__name__ == kind and one.get_zorder() == zorder]
+    return found
+
+
+def estimates(ax):
+    return artist(ax, "PathCollection", 6)
+
+
+def seeds_of(ax):
+    return artist(ax, "PathCollection", 3)
+
+
+def bars_of(ax):
+    return artist(ax, "LineCollection", 4).get_segments()
+
+
 def test_a_forest_has_a_row_an_effect():
     ax = figures.forest([SHORT, WIDE, GREY], scale="ratio", label="ratio of fd")
     figures.settle(ax.figure)
@@ -33,23 +51,20 @@ def test_a_forest_has_a_row_an_effect():
         "a": 1, "b": 2, "c": 4,
     }  # fmt: skip
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
-    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks(ax, "o")]
-    assert points == [(0.5, 1), (2.0, 2), (0.5, 4)]
-    bars = {line.get_ydata()[0]: tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2}
-    assert bars[1] == (0.4, 0.625)
+    np.testing.assert_allclose(estimates(ax).get_offsets(), [(0.5, 1), (2.0, 2), (0.5, 4)])
+    np.testing.assert_allclose(bars_of(ax)[0], [(0.4, 1), (0.625, 1)])
     (none,) = [line for line in ax.lines if list(line.get_xdata()) == [1, 1]]
     assert none.get_ydata()[0] == 0  # over the whole height
-    seeds = [c.get_offsets() for c in ax.collections if type(c).__name__ == "PathCollection"]
-    np.testing.assert_allclose(seeds[0][:, 0], [0.4, 0.625])
-    assert [len(one) for one in seeds] == [2, 1, 2]
+    seeds = [(0.4, 1.27), (0.625, 1.27), (2.0, 2.27), (0.4, 4.27), (0.625, 4.27)]
+    np.testing.assert_allclose(seeds_of(ax).get_offsets(), seeds)
     said = {text.get_text() for text in ax.texts}
     assert {"Main effects", "Interactions", "× 0.5"} <= said
 
 
 def test_noise_is_a_band_of_its_rows_height():
     ax = figures.forest([SHORT, WIDE], scale="ratio", label="")
-    (band,) = [c for c in ax.collections if type(c).__name__ != "PathCollection"]
-    corners = band.get_paths()[0].get_extents()
+    (band,) = artist(ax, "PolyCollection", 0).get_paths()
+    corners = band.get_extents()
     assert (corners.x0, corners.x1) == pytest.approx((0.8, 1.25))
     assert (corners.y0, corners.y1) == (-0.5, 0.5)
 
@@ -65,17 +80,15 @@ def test_an_interval_that_would_squash_the_others_is_cut_off_by_an_arrow():
 
 def test_survivors_are_hollow_and_grey():
     ax = figures.forest([GREY], scale="ratio", label="")
-    (point,) = marks(ax, "o")
-    assert point.get_markerfacecolor() == figures.PAPER and point.get_color() == figures.MUTED
-    (seeds,) = [c for c in ax.collections if type(c).__name__ == "PathCollection"]
-    assert len(seeds.get_facecolor()) == 0  # the estimate is not the mean of these seeds
+    (inside,), (outline,) = estimates(ax).get_facecolor(), estimates(ax).get_edgecolor()
+    assert to_hex(inside) == figures.PAPER and to_hex(outline) == figures.MUTED
+    assert not seeds_of(ax).get_facecolor()[:, 3].any()  # the estimate is not the mean of these seeds
 
 
 def test_one_seed_has_no_bar():
     alone = SHORT._replace(low=None, high=None, seeds=(0.5,), noise=None)
     ax = figures.forest([alone], scale="ratio", label="")
-    assert [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 0 != line.get_ydata()[1]]
-    assert not [line for line in ax.lines if list(line.get_ydata()) == [0, 0]]
+    assert len(estimates(ax).get_offsets()) == 1 and not bars_of(ax)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -104,11 +117,11 @@ def test_lines_by_level_with_their_names_and_seeds():
         "spectral": figures.Look(("#d55e00",), "s", "spectral"),
     }
     ax = figures.interaction(points, ["bn", "adain"], lines, scale="log", title="FD", factor="g_norm")
-    drawn = {
-        label: [line for line in ax.lines if line.get_label() == label] for label in (*lines, "_seed", "_parallel")
-    }
+    drawn = {label: [line for line in ax.lines if line.get_label() == label] for label in (*lines, "_parallel")}
     assert list(drawn["spectral"][0].get_ydata()) == [2.0**6, 2.0**3] and drawn["spectral"][0].get_color() == "#d55e00"
-    assert len(drawn["_seed"]) == 4 and list(drawn["_parallel"][0].get_ydata()) == [2.0**6, 2.0**5]
+    seeds = [one.get_segments() for one in ax.collections if one.get_label() == "_seeds"]
+    np.testing.assert_allclose(seeds[1], [[(0, 2.0**5), (1, 2.0**2)], [(0, 2.0**7), (1, 2.0**4)]])
+    assert len(seeds[0]) == 2 and list(drawn["_parallel"][0].get_ydata()) == [2.0**6, 2.0**5]
     assert drawn["_parallel"][0].is_dashed() and ax.get_yscale() == "log" and ax.get_xlabel() == "g_norm"
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["bn", "adain"]
     assert {"none", "spectral"} <= {text.get_text() for text in ax.texts}
@@ -213,8 +226,8 @@ def test_a_ladders_dots_values_and_steps():
         if len(c.get_offsets()) and tuple(c.get_facecolor()[0][:3]) < (0.2, 0.2, 0.2)
     }
     assert ink == {(0, 1), (0, 2), (1, 2)}
-    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks(values, "o")] == [(10.0, 0), (5.0, 1)]
-    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks(steps, "o")] == [(0.5, 1)]
+    np.testing.assert_allclose(estimates(values).get_offsets(), [(10.0, 0), (5.0, 1)])
+    np.testing.assert_allclose(estimates(steps).get_offsets(), [(0.5, 1)])
     assert values.get_xscale() == steps.get_xscale() == "log"
 
 

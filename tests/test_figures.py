@@ -6,6 +6,7 @@ import miniature as mini
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from bench import figures
 
@@ -65,8 +66,9 @@ def test_curves_draw_every_seed_and_the_mean(design):
     # Mean over seeds 0, 1, 2 of 100 + seed - step is 101 - step.
     np.testing.assert_allclose(first.get_ydata(), [100, 99, 98, 97])
     np.testing.assert_allclose(first.get_xdata(), [8, 16, 24, 32])
-    thin = [line for line in ax.lines if line.get_linewidth() < 1]
-    assert len(thin) == 12
+    thin = [lines for lines in ax.collections if lines.get_label() == "_seeds"]
+    assert [len(lines.get_segments()) for lines in thin] == [3, 3, 3, 3]
+    np.testing.assert_allclose(thin[0].get_segments()[2], [[8, 101], [16, 100], [24, 99], [32, 98]])
     assert ax.get_yscale() == "log"
     assert ax.get_xlabel() == "kimg shown to D"
 
@@ -76,8 +78,9 @@ def test_a_diverged_run_ends_in_a_cross(design):
     one_cell.loc[(one_cell["cell"] == design.cells[0].name) & (one_cell["seed"] == 1), "status"] = "diverged"
     one_cell = one_cell[(one_cell["status"] == "done") | (one_cell["kimg"] <= 16)]
     ax = figures.curves(one_cell, figures.looks(design), title="FD")
-    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
-    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (16.0, 100.0 + 1 - 2)
+    (crosses,) = [marks for marks in ax.collections if type(marks).__name__ == "PathCollection"]
+    np.testing.assert_allclose(crosses.get_offsets(), [(16.0, 100.0 + 1 - 2)])
+    assert to_hex(crosses.get_edgecolor()[0]) == figures.looks(design)[design.cells[0].name].colours[0]
 
 
 def test_a_log_axis_is_not_forced_on_what_is_not_positive(design):

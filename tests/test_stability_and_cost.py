@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from html.parser import HTMLParser
 
 import jinja2
@@ -96,7 +97,7 @@ def given(design, store):
     frame = table.collect(design, store)
     noise = table.evaluation_noise(design, store)
     said = content.content(design, store, frame, summary.summarise(frame, design), noise)
-    return Given(design, store, frame, None, [], None, said, figures.looks(design))
+    return Given(design, store, frame, None, [], None, said, figures.looks(design), traces.Traces(design, store))
 
 
 def sections(said, shown):
@@ -107,7 +108,9 @@ def sections(said, shown):
     environment.globals["swatch"] = page.swatch
     environment.filters["breakable"] = page._breakable
     text = '{% import "macros.html.j2" as m with context %}{% include "sections/stability.html.j2" %}'
-    return environment.from_string(text + '{% include "sections/cost.html.j2" %}').render(**said, **shown)
+    return environment.from_string(text + '{% include "sections/cost.html.j2" %}').render(
+        **said, **shown, svgs=defaultdict(str)
+    )
 
 
 def test_before_any_run_has_ended_there_is_no_section(built, tmp_path):

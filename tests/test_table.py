@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bench import table
+from bench.files import write_bytes
 from bench.store import Store
 from bench.summary import summarise
 
@@ -207,6 +208,6 @@ def test_numbers_survive_the_csv_to_the_last_bit(design, store):
     run, exact = design.runs[0], 0.1 + 0.2
     mini.write_run(store, run, labels=mini.LABELS[:1])
     mini.write_score(store, run, design, mini.LABELS[0], "fd", {"fd[random]": exact})
-    table.write(store.study("miniature"), runs=table.collect(design, store))
+    write_bytes(store.study("miniature") / "runs.csv", table.to_csv(table.collect(design, store)))
     with (store.study("miniature") / "runs.csv").open() as file:
         assert [float(row["value"]) for row in csv.DictReader(file) if row["value"]] == [exact]

@@ -8,13 +8,13 @@ Marker and dash say the same again, for those who do not see the colours.
 from __future__ import annotations
 
 from bench.figures.cost import Priced, cost
-from bench.figures.curves import curves
+from bench.figures.curves import CURVES, curves
 from bench.figures.forest import Effect, forest
 from bench.figures.interaction import interaction
 from bench.figures.key import key
 from bench.figures.ladder import Rung, ladder
 from bench.figures.looks import Look, departures, level_colours, looks, reference_levels, shared_levels, short_name
-from bench.figures.probing import probe
+from bench.figures.probing import probe, probed
 from bench.figures.samples import sample_grid
 from bench.figures.stability import ENDS, MOST_ROWS, outcomes, survival
 from bench.figures.style import (
@@ -35,6 +35,7 @@ from bench.figures.style import (
 
 __all__ = [
     "CROWD",
+    "CURVES",
     "ENDS",
     "INK",
     "LEVELS",
@@ -62,6 +63,7 @@ __all__ = [
     "looks",
     "outcomes",
     "probe",
+    "probed",
     "reference_levels",
     "sample_grid",
     "settle",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.figures.looks import Look
 from bench.figures.style import CROWD, INK, MUTED, NAMED, PAPER, STYLE, WIDTHS, short, spread
+
+CURVES = ("cell", "seed", "kimg", "value", "status")
+"""Columns that curves are drawn from."""
 
 
 def curves(
@@ -31,7 +35,7 @@ def curves(
 ) -> Axes:
     """Draw one score over the images shown to D.
 
-    values: rows of the tidy table for one metric; read: cell, seed, kimg, value, status.
+    values: rows of the tidy table for one metric; of their columns `CURVES` are read.
     scale: `log` draws a log axis (where all is positive).  real: the real set's own value; floor: real against
     real, below which nothing can be told apart.  noise: mean and sd of one snapshot over evaluation seeds, a band.
     runs: cell → how many should have a value; at least those that have one anywhere.
@@ -44,10 +48,11 @@ def curves(
             ax = figure.add_subplot()
         values = values[values["value"].notna()]
         ends: list[tuple[float, float, Look]] = []
+        gathered = _gathered(values)
         for cell, look in looks.items():
-            here = values[values["cell"] == cell]
-            if len(here):
-                ends.append(_cell_curve(ax, here, look, len(looks), (runs or {}).get(cell, 0)))
+            if cell in gathered:
+                ends.append(_cell_curve(ax, gathered[cell], look, len(looks), (runs or {}).get(cell, 0)))
+        _dead(ax, values, looks)
         near = floor is not None and len(values) and floor > values["value"].min() / 3
         everything = [*values["value"], *(v for v in (real, floor if near else None) if v is not None)]
         if scale == "log" and everything and min(everything) > 0:
@@ -69,19 +74,43 @@ def curves(
         return ax
 
 
-def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
-    main, bold = look.colours[0], cells <= NAMED
-    here = here.sort_values("kimg", kind="stable")
+class _Cell(NamedTuple):
+    """The points of one cell, along kimg."""
+
+    over: pd.DataFrame
+    """Columns kimg, mean, min, max, count."""
+    seeds: list[np.ndarray]
+    """Of each, [[kimg, value], …]."""
+
+
+def _gathered(values: pd.DataFrame) -> dict[str, _Cell]:
+    """Sort the points by cell: all at once, since asking the table for each cell takes longer than drawing it."""
+    values = values.sort_values("kimg", kind="stable")
+    over = values.groupby(["cell", "kimg"])["value"].agg(["mean", "min", "max", "count"]).reset_index()
+    points = values[["kimg", "value"]].to_numpy(float)
+    seeds: dict[str, list[np.ndarray]] = {}
+    found: Any = values.groupby(["cell", "seed"]).indices
+    for (cell, _), places in sorted(found.items()):
+        seeds.setdefault(cell, []).append(points[places])
+    return {str(cell): _Cell(here, seeds[str(cell)]) for cell, here in over.groupby("cell")}
+
+
+def _dead(ax: Axes, values: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Mark where diverged runs end."""
+    ends = values.sort_values("kimg", kind="stable").drop_duplicates(["cell", "seed"], keep="last")
+    ends = ends[(ends["status"] == "diverged") & ends["cell"].isin(looks.keys())]
+    if len(ends):
+        colours = [looks[cell].colours[0] for cell in ends["cell"]]
+        ax.scatter(ends["kimg"], ends["value"], marker="x", c=colours, s=25, linewidths=1.2, zorder=5)
+
+
+def _cell_curve(ax: Axes, here: _Cell, look: Look, cells: int, runs: int) -> tuple[float, float, Look]:
+    main, bold, over = look.colours[0], cells <= NAMED, here.over
+    kimg, mean = over["kimg"].to_numpy(), over["mean"].to_numpy()
     if cells <= CROWD:
-        for _, line in here.groupby("seed"):
-            ax.plot(line["kimg"], line["value"], color=main, lw=0.6, alpha=0.4, zorder=2)
-    last = here.drop_duplicates("seed", keep="last")
-    dead = last[last["status"] == "diverged"]
-    if len(dead):
-        ax.plot(dead["kimg"], dead["value"], "x", color=main, ms=5, mew=1.2, zorder=5)
-    over = here.groupby("kimg")["value"].agg(["mean", "min", "max", "count"])
-    if cells <= CROWD:
-        ax.fill_between(over.index, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
+        style: Any = {"capstyle": "round", "joinstyle": "round", "label": "_seeds"}
+        ax.add_collection(LineCollection(here.seeds, color=main, lw=0.6, alpha=0.4, zorder=2, **style))
+        ax.fill_between(kimg, over["min"], over["max"], color=main, alpha=0.08, lw=0, zorder=1)
     striped: dict[str, Any] = {"linestyle": (0, (3, 3)), "gapcolor": look.colours[1]} if len(look.colours) > 1 else {}
     shape: dict[str, Any] = {
         "lw": 1.6 if bold else 0.9,
@@ -93,14 +122,14 @@ def _cell_curve(ax: Axes, here: pd.DataFrame, look: Look, cells: int, runs: int)
         "markevery": max(1, round(len(over) / 10)),
         "zorder": 4,
     }
-    fewer = over["count"] < max(runs, here["seed"].nunique())
-    ax.plot(over.index, over["mean"].mask(fewer), color=main, label=look.label, **shape, **striped)
+    fewer = over["count"].to_numpy() < max(runs, len(here.seeds))
+    ax.plot(kimg, np.where(fewer, np.nan, mean), color=main, label=look.label, **shape, **striped)
     if fewer.any():
-        beside = fewer | fewer.shift(1, fill_value=False) | fewer.shift(-1, fill_value=False)
+        beside = np.convolve(fewer, (1, 1, 1), "same") > 0
         for number, colour in enumerate(look.colours):
             dash = (0, (4, 2)) if len(look.colours) == 1 else (5 * number, (3, 7))
-            ax.plot(over.index, over["mean"].where(beside), color=colour, ls=dash, **{**shape, "zorder": 3.5})
-    return float(over.index[-1]), float(over["mean"].iloc[-1]), look
+            ax.plot(kimg, np.where(beside, mean, np.nan), color=colour, ls=dash, **{**shape, "zorder": 3.5})
+    return float(kimg[-1]), float(mean[-1]), look
 
 
 def log_axis(ax: Axes, everything: Sequence[float], which: Literal["x", "y"] = "y") -> None:
@@ -113,7 +142,7 @@ def log_axis(ax: Axes, everything: Sequence[float], which: Literal["x", "y"] = "
     else:
         axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())  # unseen anyway, and slow to lay out
 
 
 def _references(ax: Axes, real: float | None, floor: float | None, noise: tuple[float, float] | None) -> None:

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -62,14 +64,13 @@ def forest(effects: Sequence[Effect], *, scale: Scale, label: str, ax: Axes | No
         ax.set_xlim(low, high)
         ax.set_ylim(len(lines) - 0.4, -0.6)
         ax.axvline(none, color=INK, lw=0.9, zorder=1.5)
+        effect_rows(ax, [(y, line) for y, line in enumerate(lines) if not isinstance(line, str)], (low, high))
         for y, line in enumerate(lines):
             if isinstance(line, str):
                 ax.annotate(
                     line, (0, y), xycoords=("axes fraction", "data"), xytext=(-4, 0), textcoords="offset points",
                     ha="right", va="center", fontsize=7, color=MUTED, fontweight="bold",
                 )  # fmt: skip
-            else:
-                effect_row(ax, y, line, (low, high))
         ax.tick_params(axis="y", length=0)
         places = [y for y, line in enumerate(lines) if not isinstance(line, str)]
         ax.set_yticks(places, [short(effect.label, 44) for effect in effects])
@@ -107,29 +108,56 @@ def _lines(effects: Sequence[Effect]) -> Iterator[str | Effect]:
         yield effect
 
 
-def effect_row(ax: Axes, y: float, effect: Effect, ends: tuple[float, float]) -> None:
-    """Draw one row at height y; `ends` of the axis, where intervals are cut off."""
-    colour = MUTED if effect.greyed else effect.colour
-    if effect.noise is not None:
-        ax.fill_betweenx([y - 0.5, y + 0.5], *effect.noise, color=MUTED, alpha=0.2, lw=0, zorder=0)
-    face = colour if effect.whole else "none"
+def effect_rows(ax: Axes, rows: Sequence[tuple[float, Effect]], ends: tuple[float, float]) -> None:
+    """Draw effects at their heights; `ends` of the axis, where intervals are cut off.
+
+    What all rows have is one artist for all: hundreds would take long to draw.
+    """
+    colours = [MUTED if effect.greyed else effect.colour for _, effect in rows]
+    noise = [(y, effect.noise) for y, effect in rows if effect.noise is not None]
+    bands = [[(low, y - 0.5), (low, y + 0.5), (high, y + 0.5), (high, y - 0.5)] for y, (low, high) in noise]
+    ax.add_collection(PolyCollection(bands, color=MUTED, alpha=0.2, lw=0, zorder=0))
+    _seeds(ax, rows, colours)
+    _intervals(ax, rows, colours, ends)
     ax.scatter(
-        effect.seeds, [y + 0.27] * len(effect.seeds), s=9, facecolor=face, edgecolor=colour, lw=0.5, alpha=0.5, zorder=3
-    )
-    low, high = effect.low, effect.high
-    if low is not None or high is not None:
+        [effect.estimate for _, effect in rows], [y for y, _ in rows], s=5.5**2, zorder=6,
+        facecolors=[PAPER if effect.greyed else effect.colour for _, effect in rows],
+        edgecolors=[MUTED if effect.greyed else PAPER for _, effect in rows],
+        linewidths=[1.0 if effect.greyed else 0.6 for _, effect in rows],
+    )  # fmt: skip
+    for y, effect in rows:
+        ax.annotate(
+            effect.text, (1, y), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=7, color=MUTED if effect.greyed else INK, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _seeds(ax: Axes, rows: Sequence[tuple[float, Effect]], colours: Sequence[str]) -> None:
+    """A faint dot a seed; hollow where the estimate is not their mean."""
+    dots = [
+        (seed, y + 0.27, to_rgba(colour, 0.5), to_rgba(colour, 0.5 if effect.whole else 0))
+        for (y, effect), colour in zip(rows, colours, strict=True)
+        for seed in effect.seeds
+    ]
+    if dots:
+        x, y, edges, faces = zip(*dots, strict=True)
+        ax.scatter(x, y, s=9, facecolors=faces, edgecolors=edges, lw=0.5, zorder=3)
+
+
+def _intervals(
+    ax: Axes, rows: Sequence[tuple[float, Effect]], colours: Sequence[str], ends: tuple[float, float]
+) -> None:
+    """A bar an interval, with an arrow where it is cut off."""
+    bars, shades = [], []
+    for (y, effect), colour in zip(rows, colours, strict=True):
+        low, high = effect.low, effect.high
+        if low is None and high is None:
+            continue
         left = ends[0] if low is None else max(low, ends[0])
         right = ends[1] if high is None else min(high, ends[1])
-        ax.plot([left, right], [y, y], color=colour, lw=1.8, alpha=0.6 if effect.greyed else 1, zorder=4)
+        bars.append([(left, y), (right, y)])
+        shades.append(to_rgba(colour, 0.6 if effect.greyed else 1))
         for shown, true, marker in ((left, low, "<"), (right, high, ">")):
             if shown != true:
                 ax.plot([shown], [y], marker, color=colour, ms=5, clip_on=False, zorder=5)
-    ax.plot(
-        [effect.estimate], [y], "o", color=colour, ms=5.5, zorder=6,
-        markerfacecolor=PAPER if effect.greyed else colour, markeredgecolor=colour if effect.greyed else PAPER,
-        markeredgewidth=1.0 if effect.greyed else 0.6,
-    )  # fmt: skip
-    ax.annotate(
-        effect.text, (1, y), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
-        va="center", fontsize=7, color=MUTED if effect.greyed else INK, annotation_clip=False,
-    )  # fmt: skip
+    ax.add_collection(LineCollection(bars, colors=shades, lw=1.8, capstyle="round", zorder=4))

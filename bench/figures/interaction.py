@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -105,7 +107,10 @@ def parallels(
 
 
 def _seeds(ax: Axes, places: Sequence[tuple[float, Mapping[str, float]]], look: Look) -> None:
-    for seed in sorted({seed for _, values in places for seed in values}):
-        x = [at for at, values in places if seed in values]
-        y = [values[seed] for _, values in places if seed in values]
-        ax.plot(x, y, color=look.colours[0], lw=0.6, marker="o", ms=2, alpha=0.35, zorder=2, label="_seed")
+    seeds = sorted({seed for _, values in places for seed in values})
+    lines = [[(at, values[seed]) for at, values in places if seed in values] for seed in seeds]
+    if not lines:
+        return
+    faint: Any = {"color": look.colours[0], "alpha": 0.35, "zorder": 2, "label": "_seeds"}
+    ax.add_collection(LineCollection(lines, lw=0.6, capstyle="round", joinstyle="round", **faint))
+    ax.plot(*zip(*itertools.chain.from_iterable(lines), strict=True), ls="none", marker="o", ms=2, **faint)

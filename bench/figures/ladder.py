@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.figures.curves import log_axis
-from bench.figures.forest import ROW, Effect, Scale, effect_row, limits
+from bench.figures.forest import ROW, Effect, Scale, effect_rows, limits
 from bench.figures.style import INK, LINE, STYLE, WIDTHS, short
 
 PER_COLUMN = 0.19
@@ -68,8 +68,7 @@ def _values(ax: Axes, rungs: Sequence[Rung], scale: Scale, label: str) -> None:
     else:
         ax.xaxis.set_major_locator(MaxNLocator(3))
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    for y, value in there:
-        effect_row(ax, y, value, (low, high))
+    effect_rows(ax, there, (low, high))
     ax.margins(x=0.08)
     ax.set_xlabel(label)
 
@@ -83,6 +82,5 @@ def _steps(ax: Axes, rungs: Sequence[Rung], scale: Scale, label: str) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_xlim(low, high)
     ax.axvline(1.0 if scale == "ratio" else 0.0, color=INK, lw=0.9, zorder=1.5)
-    for y, step in there:
-        effect_row(ax, y, step, (low, high))
+    effect_rows(ax, there, (low, high))
     ax.set_xlabel(label)

@@ -21,14 +21,18 @@ NETS = {"G": LEVELS[0], "D": LEVELS[1]}
 Rows = Sequence[Mapping[str, Any]]
 
 
+def probed(rows: Rows, name: str) -> bool:
+    """Whether a probe was taken: there is something to draw."""
+    return bool(_lines(rows, name))
+
+
 def probe(rows: Rows, name: str, *, ax: Axes | None = None) -> Axes | None:
     """Draw one probe, a key of `PROBES`, of one run over the images shown to D; None where it was not taken.
 
     rows: of probes.jsonl.  Probes of layers have one line a layer, blue in G, orange in D, paler towards the input; the
     others one line a number.
     """
-    what = PROBES[name]
-    lines = _layer_lines(rows, what.layers) if what.layers else _value_lines(rows, name)
+    what, lines = PROBES[name], _lines(rows, name)
     if not lines:
         return None
     with mpl.rc_context(STYLE):
@@ -55,6 +59,11 @@ def probe(rows: Rows, name: str, *, ax: Axes | None = None) -> Axes | None:
 
 Line = tuple[list[float], list[float], str, float, str]
 """kimg, values, colour, alpha, and what stands at its end."""
+
+
+def _lines(rows: Rows, name: str) -> list[Line]:
+    layers = PROBES[name].layers
+    return _layer_lines(rows, layers) if layers else _value_lines(rows, name)
 
 
 def _layer_lines(rows: Rows, key: str) -> list[Line]:

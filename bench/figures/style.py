@@ -27,6 +27,7 @@ STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it would come to stand anyway, but not sought anew in each format
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -35,6 +36,8 @@ STYLE: Any = {
     "axes.edgecolor": LINE,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
+    "xtick.bottom": False,
+    "ytick.left": False,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
@@ -71,9 +74,10 @@ def wrapped(text: str, letters: int) -> str:
 
 def settle(figure: Figure) -> Figure:
     """Lay a figure out once and for all: every format then has the same layout, and none waits for its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in another script
-        figure.draw_without_rendering()
+    if (engine := figure.get_layout_engine()) is not None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in another script
+            engine.execute(figure)
     figure.set_layout_engine("none")
     return figure
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from bench import effects, figures, table, verdicts
 from bench.design import Design
@@ -34,6 +36,7 @@ from bench.render.page import page
 from bench.render.paper import paper
 from bench.render.part import Given, Legend, Part
 from bench.render.save import Stamp
+from bench.render.shelf import Shelf
 from bench.render.tables import best, protocols
 from bench.setting import digest
 from bench.store import Store
@@ -57,10 +60,13 @@ PARTS: tuple[Callable[[Given], Part], ...] = (
 )
 
 
-def build(design: Design, store: Store, reports: Path, reload_s: int | None = None) -> list[str]:
+def build(
+    design: Design, store: Store, reports: Path, reload_s: int | None = None, *, again: bool = False
+) -> list[str]:
     """Write everything; return the names of what was written, relative to the report's folder.
 
     reload_s: the page loads itself anew after so many seconds; what is only for print is left for the last build.
+    again: draw each figure, also those that an earlier build has drawn from the same data.
 
     Raises ProtocolError when unlike scores would stand in one table, StoreError when a file cannot be written.
     """
@@ -78,29 +84,47 @@ def build(design: Design, store: Store, reports: Path, reload_s: int | None = No
         "effects": estimated,
         "verdicts": findings.verdict_table(judged),
     }
-    table.write(store.study(design.study.name), **tables)
+    csv = {f"{name}.csv": table.to_csv(one) for name, one in tables.items()}
+    for name, written in csv.items():
+        write_bytes(store.study(design.study.name) / name, written)
     content = gather(design, store, frame, summary, noise)
-    given = Given(design, store, frame, readings, judged, estimated, content, figures.looks(design))
-    shown: dict[str, Any] = {}
+    given = Given(
+        design,
+        store,
+        frame,
+        readings,
+        judged,
+        estimated,
+        content,
+        figures.looks(design),
+        readings.traces,
+        reload_s is None,
+    )
+    shown: dict[str, Any] = {"svgs": {}}
     legends: list[Legend] = []
-    files = {f"tables/{name}.csv": table.to_csv(one) for name, one in tables.items()}
-    content["built_from"] = _built_from(design, files["tables/runs.csv"])
+    files = {f"tables/{name}": written for name, written in csv.items()}
+    content["built_from"] = _built_from(design, csv["runs.csv"])
     content.update(best=best(readings, content["metrics"]), protocols=protocols(frame, store))
     stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
+    shelf = Shelf(folder, again=again)
     for make in PARTS:
         made = make(given)
         content.update(made.content)
         shown.update(made.shown)
         files.update(made.files)
-        if reload_s is None:
-            files.update(made.printed(stamp))
-            legends += [drawn.legend for drawn in made.drawn]
-    if reload_s is None:
+        for drawn in made.drawn:
+            if drawn.in_page:
+                shown["svgs"][drawn.id] = Markup(shelf.svg(drawn))
+            if given.printed:
+                files.update(shelf.files(drawn, stamp))
+                legends.append(drawn.legend(shelf.size(drawn)))
+    if given.printed:
         files.update(paper(content, legends, design.study.path.stem, stamp))
-    files["report.json"] = (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+    files["report.json"] = _json(content)
     files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
     for name, written in files.items():
         write_bytes(folder / name, written)
+    shelf.save()
     return sorted(files)
 
 
@@ -108,6 +132,14 @@ def _built_from(design: Design, runs: bytes) -> str:
     """Digest of the study as it was asked for and of all its results; blind to when and where files were written."""
     study = design.study
     return digest([study.text, study.profile, list(study.overrides), hashlib.sha256(runs).hexdigest()])
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    """A line a key: a line a number is three times as long, and takes as much longer to write."""
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(content[key], sort_keys=True, allow_nan=False)}" for key in sorted(content)
+    ]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _downloads(files: Sequence[str]) -> list[dict[str, Any]]:

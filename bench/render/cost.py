@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
-
-from matplotlib.figure import Figure
+from typing import Any, NamedTuple
 
 from bench import figures, stats, table
 from bench.design import Run
 from bench.files import read_rows
 from bench.render.part import Given, Part
 from bench.render.scores import keyed
+from bench.render.sketch import sketch
 from bench.store import RunFolder
 
 UNITS = {"cpu": "CPU-hours", "gpu": "GPU-hours"}
@@ -198,7 +197,8 @@ def _text(value: float | None) -> str:
 def _chart(
     made: Part, said: Mapping[str, Any], priced: Sequence[Mapping[str, Any]], score: Mapping[str, Any], given: Given
 ) -> Any:
-    ax = figures.cost(
+    picture = sketch(
+        figures.cost,
         {row["name"]: figures.Priced(row["hours"]["value"], row["score"]["value"], row["points"]) for row in priced},
         given.looks,
         said["front"],
@@ -219,4 +219,4 @@ def _chart(
         caption += " Runs shared their device, so the hours are no measurement of speed."
     caption += keyed(given.looks)
     title = f"{score['label']} by {said['unit']}"
-    return made.draw(cast(Figure, ax.figure), "score-by-hours", title, alt, caption=caption, metrics=[score["name"]])
+    return made.draw(picture, "score-by-hours", title, alt, caption=caption, metrics=[score["name"]])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from matplotlib.figure import Figure
-
 from bench import figures
 from bench.render.part import Given, Part
 from bench.render.save import FORMATS, file_name
+from bench.render.sketch import sketch
 
 MOST_ROWS = 40
 """A forest has no more rows; the rest are in the tables."""
@@ -47,10 +46,10 @@ def forest(made: Part, given: Given, one: Mapping[str, Any]) -> dict[str, Any] |
     ]
     what = "ratio" if one["scale"] == "ratio" else "difference"
     label = f"{what} of {one['label']} ({one['meaning']})"
-    ax = figures.forest(effects, scale=cast(Any, one["scale"]), label=label)
+    picture = sketch(figures.forest, effects, scale=cast(Any, one["scale"]), label=label)
     caption = _forest_caption(one, [row for _, row in shown])
     chart = made.draw(
-        cast(Figure, ax.figure),
+        picture,
         file_name(f"effects-{one['metric']}", _taken(made)),
         f"Effects on {one['label']}",
         f"Effects on {one['label']}. " + "; ".join(f"{e.label} {e.text}".strip() for e in effects) + ".",
@@ -137,7 +136,8 @@ def crossed(made: Part, given: Given, one: Mapping[str, Any]) -> list[dict[str, 
             for number, level in enumerate(crossing["levels"][1])
         }
         points = {tuple(point["levels"]): (point["value"], _known(point["by_seed"])) for point in crossing["points"]}
-        ax = figures.interaction(
+        picture = sketch(
+            figures.interaction,
             cast(Any, points),
             crossing["levels"][0],
             lines,
@@ -146,7 +146,7 @@ def crossed(made: Part, given: Given, one: Mapping[str, Any]) -> list[dict[str, 
             factor=across,
         )
         chart = made.draw(
-            cast(Figure, ax.figure),
+            picture,
             file_name(f"interaction-{one['metric']}-{across}-{factor}", _taken(made)),
             f"{one['label']}: {across} × {factor}",
             _crossing_alt(one, crossing),
@@ -187,4 +187,4 @@ def _crossing_caption(one: Mapping[str, Any], crossing: Mapping[str, Any]) -> st
 
 
 def _taken(made: Part) -> list[str]:
-    return [drawn.legend.id for drawn in made.drawn]
+    return [drawn.id for drawn in made.drawn]

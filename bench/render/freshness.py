@@ -61,7 +61,7 @@ def inputs(design: Design, store: Store, reload_s: int | None = None) -> str:
     study = design.study
     return digest(
         {
-            "code": _code(),
+            "code": code(),
             "study": [study.name, str(study.path), study.text, study.profile, list(study.overrides)],
             "cells": [[cell.name, list(cell.warnings), cell.forced] for cell in design.cells],
             "exclusions": [[gone.name, gone.why, gone.rule] for gone in design.exclusions],
@@ -102,7 +102,7 @@ def _files(folder: Path, only: tuple[str, ...] = ()) -> list[tuple[str, int, int
 
 
 @functools.cache
-def _code() -> str:
+def code() -> str:
     """Hash the whole package: what a report says hangs on recipes and schedules as well."""
     hashed = hashlib.sha256(bench.__version__.encode())
     for path in sorted(Path(bench.__file__).parent.rglob("*")):

@@ -16,6 +16,7 @@ from bench.render.drawings import ASIDE
 from bench.render.effects import primary
 from bench.render.part import Given, Part
 from bench.render.save import FORMATS, file_name
+from bench.render.sketch import sketch
 from bench.setting import resolved
 from bench.verdicts import figure
 
@@ -136,7 +137,8 @@ def _draw(made: Part, given: Given, one: Mapping[str, Any], first: bool) -> dict
         step = told["step"]
         found = _effect(step["effect"], step, colour, whole=step["method"] == "paired") if step else None
         rungs.append(figures.Rung(row["name"], row["on"], value, found))
-    drawn = figures.ladder(
+    picture = sketch(
+        figures.ladder,
         rungs,
         [column["label"] for column in ladder["columns"]],
         scale=one["scale"],
@@ -156,8 +158,8 @@ def _draw(made: Part, given: Given, one: Mapping[str, Any], first: bool) -> dict
         for told in one["rows"]
     )
     chart = made.draw(
-        drawn,
-        file_name(f"ladder-{one['metric']}", [known.legend.id for known in made.drawn]),
+        picture,
+        file_name(f"ladder-{one['metric']}", [known.id for known in made.drawn]),
         f"{one['label']} row by row",
         f"{one['label']} of each row, and its step from the row before: {alt}.",
         FORMATS if first else ASIDE,

@@ -1,4 +1,4 @@
-"""What every section of the report is made of, and what it gives: data for report.json, pictures, files."""
+"""What every section of the report is made of, and what it gives: data for report.json, figures to draw, files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bench import figures
 from bench.design import Design
 from bench.readings import Readings
-from bench.render.save import FORMATS, Stamp, figure_bytes, page_svg
+from bench.render.save import FORMATS, Stamp
+from bench.render.sketch import Sketch
 from bench.store import Store
+from bench.traces import Traces
 
 
 class Given(NamedTuple):
@@ -31,14 +31,16 @@ class Given(NamedTuple):
     content: Mapping[str, Any]
     """What the report says of metrics, cells and runs (`content.content`)."""
     looks: Mapping[str, figures.Look]
+    traces: Traces
+    printed: bool = True
+    """Whether what does not stand in the page is made as well: files for print, the table of probes."""
 
 
 class Chart(NamedTuple):
-    """A figure within the page."""
+    """A figure within the page; its SVG is in `svgs`, by its id."""
 
     id: str
     title: str
-    svg: Markup
     alt: str
     """What it shows, in words."""
 
@@ -58,10 +60,30 @@ class Legend(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A figure that will be written into files."""
+    """A figure of the report."""
 
-    figure: Figure
-    legend: Legend
+    sketch: Sketch
+    id: str
+    title: str
+    caption: str
+    """For a paper."""
+    metrics: tuple[str, ...]
+    """The scores that it shows."""
+    forms: tuple[str, ...]
+    """Its files are `figures/<id>.<form>`."""
+    in_page: bool
+    run: str
+    """The id of the run that it shows, where it shows but one."""
+
+    def legend(self, size: tuple[float, float]) -> Legend:
+        """What a paper says below it.  size: width and height in inches."""
+        return Legend(self.id, self.title, self.caption, self.metrics, *size, self.forms)
+
+    def stamped(self, stamp: Stamp) -> Stamp:
+        """What its files say of themselves: of all results, or of its one run, which no other run changes."""
+        if self.run:
+            stamp = stamp._replace(built_from=self.sketch.shows, runs=(self.run,))
+        return stamp._replace(title=self.title)
 
 
 @dataclass(frozen=True)
@@ -75,11 +97,11 @@ class Part:
     files: dict[str, bytes] = field(default_factory=dict)
     """Beside the page, by path within the report's folder."""
     drawn: list[Drawn] = field(default_factory=list)
-    """Figures for print, in the order of the page; `printed` writes them."""
+    """Figures, in the order of the page."""
 
     def draw(
         self,
-        figure: Figure,
+        sketch: Sketch,
         ident: str,
         title: str,
         alt: str,
@@ -87,34 +109,17 @@ class Part:
         *,
         caption: str | None = None,
         metrics: Sequence[str] = (),
+        run: str = "",
     ) -> Chart:
         """Make a chart of a figure, and files of it: `figures/<ident>.<form>`.
 
         caption: for a paper; the words of `alt` where it is not given.  metrics: names of the scores that it shows.
+        run: the id of the only run that it shows.
         """
-        self.keep(figure, ident, title, alt if caption is None else caption, forms, metrics=metrics)
-        return Chart(ident, title, Markup(page_svg(figure, ident)), alt)
+        said = alt if caption is None else caption
+        self.drawn.append(Drawn(sketch, ident, title, said, tuple(metrics), tuple(forms), True, run))
+        return Chart(ident, title, alt)
 
-    def keep(
-        self,
-        figure: Figure,
-        ident: str,
-        title: str,
-        caption: str,
-        forms: Sequence[str] = FORMATS,
-        *,
-        metrics: Sequence[str] = (),
-    ) -> None:
+    def keep(self, sketch: Sketch, ident: str, title: str, caption: str) -> None:
         """Make files of a figure that is not a chart of the page."""
-        figures.settle(figure)
-        width, height = map(float, figure.get_size_inches())
-        legend = Legend(ident, title, caption, tuple(metrics), width, height, tuple(forms))
-        self.drawn.append(Drawn(figure, legend))
-
-    def printed(self, stamp: Stamp) -> dict[str, bytes]:
-        """Write each figure in its forms, with the stamp in its metadata: path → bytes."""
-        return {
-            f"figures/{legend.id}.{form}": figure_bytes(figure, form, stamp._replace(title=legend.title))
-            for figure, legend in self.drawn
-            for form in legend.forms
-        }
+        self.drawn.append(Drawn(sketch, ident, title, caption, (), FORMATS, False, ""))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from bench import figures, table, traces
+from bench import figures, table
 from bench.probes import MEASURES, PROBES
 from bench.render.part import Chart, Given, Part
 from bench.render.scores import keyed
+from bench.render.sketch import sketch
 from bench.store import Store
 
 SHOWN = 4
@@ -23,12 +23,15 @@ def part(given: Given) -> Part:
     """Draw all of it: `logged`, curves of the training log; `probed`, a curve a measure; `troubled`, a figure a probe
     by run id.  `traces` holds every point: measure → cell → seed → [[kimg, value], …]."""
     shown = [name for name, what in MEASURES.items() if what.probe != "log"]
-    trace = traces.collect(given.design, given.store, ["critic_estimate", *shown])
+    trace = given.traces.of(["critic_estimate", *shown])
     made = Part({"traces": points(trace)})
-    by_cell = {name: measure_chart(made, trace, name, given.looks) for name in trace["measure"].unique()}
+    by_cell = {
+        str(name): measure_chart(made, here, str(name), given.looks)
+        for name, here in trace.groupby("measure", sort=False)
+    }
     made.shown["logged"] = [chart for name, chart in by_cell.items() if MEASURES[name].probe == "log"]
     made.shown["probed"] = [by_cell[name] for name in shown if name in by_cell]
-    if made.shown["probed"]:
+    if made.shown["probed"] and given.printed:
         made.files["tables/probes.csv"] = table.to_csv(trace)
     troubled = [run for run in given.content["runs"] if run["outcome"] in TROUBLE]
     first = sorted(troubled, key=lambda run: run["seed"])[:SHOWN]  # one of each cell before a second of any
@@ -37,10 +40,12 @@ def part(given: Given) -> Part:
     return made
 
 
-def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
-    """Draw a measure of a trace (`traces.collect`) over training, a line a seed and a mean a cell."""
-    what, here = MEASURES[name], trace[trace["measure"] == name]
-    ax = figures.curves(here, looks, title=what.label, unit=what.unit, scale=what.scale)
+def measure_chart(made: Part, here: pd.DataFrame, name: str, looks: Mapping[str, figures.Look]) -> Chart:
+    """Draw a measure over training, a line a seed and a mean a cell; `here`: its rows of a trace (`traces.Traces`)."""
+    what = MEASURES[name]
+    curves = sketch(
+        figures.curves, here[list(figures.CURVES)], looks, title=what.label, unit=what.unit, scale=what.scale
+    )
     last = (
         here.sort_values("kimg", kind="stable")
         .groupby(["cell", "seed"])
@@ -61,15 +66,14 @@ def measure_chart(made: Part, trace: pd.DataFrame, name: str, looks: Mapping[str
         + keyed(looks)
     )
     ident = f"probe-{name.replace('_', '-')}"
-    return made.draw(cast(Figure, ax.figure), ident, f"{what.label} over kimg", alt, caption=caption)
+    return made.draw(curves, ident, f"{what.label} over kimg", alt, caption=caption)
 
 
 def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
     rows = store.run(run["run_id"]).probe_log()
     found = []
     for name, what in PROBES.items():
-        ax = figures.probe(rows, name)
-        if ax is not None:
+        if figures.probed(rows, name):
             outcome = run["outcome"].replace("_", " ")
             alt = f"{what.title} over kimg, {run['cell']}, seed {run['seed']}, which {outcome}."
             ident = f"probe-{run['run_id']}-{name.replace('_', '-')}"
@@ -77,10 +81,9 @@ def _of_run(made: Part, run: Mapping[str, Any], store: Store) -> list[Chart]:
                 "a line a layer, blue in G, orange in D, paler towards the input" if what.layers else "a line a number"
             )
             caption = f"{alt.removesuffix('.')}: one run, so no mean and no band; {lines}."
-            chart = made.draw(
-                cast(Figure, ax.figure), ident, f"{what.title} over kimg", alt, ("png", "svg"), caption=caption
-            )
-            found.append(chart)
+            title, forms = f"{what.title} over kimg", ("png", "svg")
+            picture = sketch(figures.probe, rows, name)
+            found.append(made.draw(picture, ident, title, alt, forms, caption=caption, run=run["run_id"]))
     return found
 
 

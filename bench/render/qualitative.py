@@ -19,6 +19,7 @@ from bench.figures.qualitative import Beside, interpolations, mosaic, neighbours
 from bench.render.grid import data_uri
 from bench.render.part import Given, Part
 from bench.render.samples import MOST, left_out, on_paper
+from bench.render.sketch import sketch
 
 BUDGET = 3_000_000
 """Bytes of these pictures in one page; beyond it fewer samples, then fewer cells are shown."""
@@ -63,7 +64,8 @@ def part(given: Given) -> Part:
     )
     by_name = {kept.run.cell.name: kept for kept in found}
     with_pictures = [cell for cell in given.content["cells"] if cell["name"] in by_name]
-    _print(made, [by_name[name] for name in on_paper(with_pictures)], names, len(found))
+    if given.printed:
+        _print(made, [by_name[name] for name in on_paper(with_pictures)], names, len(found))
     return made
 
 
@@ -236,10 +238,10 @@ def _print(made: Part, found: Sequence[Kept], names: Mapping[str, str], cells: i
     at = f"z of seed {_seed(found[0])}, G_ema, uncurated, each cell's median seed at the end"
     if blocks:
         caption = f"Samples beside the {exhibits.K} training images nearest to them: {at}.{left_out(len(found), cells)}"
-        made.keep(neighbours(blocks), "neighbours", "Nearest training images", caption)
+        made.keep(sketch(neighbours, blocks), "neighbours", "Nearest training images", caption)
     drawn = [kept for kept in found if kept.paths is not None]
     few = 2 if len(drawn) <= MOST // 2 else 1
     strips = [(names[kept.run.cell.name], kept.paths.tiles[:few]) for kept in drawn if kept.paths is not None]
     if strips:
         caption = f"Arcs (slerp) between two z in {exhibits.STEPS} steps: {at}.{left_out(len(found), cells)}"
-        made.keep(interpolations(strips), "interpolations", "Interpolations", caption)
+        made.keep(sketch(interpolations, strips), "interpolations", "Interpolations", caption)

@@ -17,8 +17,8 @@ from bench.store import Store
 def build(design: Design, store: Store, reports: Path, *, again: bool = False, reload_s: int | None = None) -> Path:
     """Bring results/studies/<study>/{runs,summary}.csv and reports/<study>/ up to date; return the page's path.
 
-    again: build even when nothing has changed.  reload_s: the page loads itself anew after so many seconds, for a
-    report that is watched.  Raises table.ProtocolError when unlike scores would stand in one
+    again: build even when nothing has changed, and draw each figure anew.  reload_s: the page loads itself anew after
+    so many seconds, for a report that is watched.  Raises table.ProtocolError when unlike scores would stand in one
     table, StoreError when a file cannot be written.
     """
     page = freshness.report_folder(design, reports) / "index.html"
@@ -27,7 +27,7 @@ def build(design: Design, store: Store, reports: Path, *, again: bool = False, r
     before = freshness.inputs(design, store, reload_s)
     from bench.render import build as whole  # pandas and matplotlib
 
-    written = whole.build(design, store, reports, reload_s)
+    written = whole.build(design, store, reports, reload_s, again=again)
     freshness.stamp(design, reports, before, written, reload_s)
     return page
 

@@ -8,6 +8,7 @@ from typing import Any
 from bench import figures
 from bench.render.grid import Grid, Tile, data_uri, grid, mosaic
 from bench.render.part import Given, Part
+from bench.render.sketch import sketch
 
 MOST = 8
 """Cells of the figure for print; more do not fit on a page."""
@@ -23,7 +24,8 @@ def part(given: Given) -> Part:
         "tiles_shown": made.side**2,
     }
     part = Part({"samples": samples}, {"grid": _pictures(made)})
-    _for_print(part, made, given)
+    if given.printed:
+        _for_print(part, made, given)
     return part
 
 
@@ -96,11 +98,11 @@ def _for_print(part: Part, samples: Grid, given: Given) -> None:
             line.append(picture if picture is not None else tile.reason or "not readable")
         drawn.append([real if real is not None else "not readable" for _, real in samples.beside(number)] + line)
     columns = [*(what for what, _ in samples.beside(0)), *names]
-    figure = figures.sample_grid(drawn, columns=columns, rows=samples.rows)
+    drawing = sketch(figures.sample_grid, drawn, columns=columns, rows=samples.rows)
     drawn_from = "inputs" if samples.inputs else "z"
     caption = (
         f"The same {samples.side**2} {drawn_from} in each cell, at each row's length; uncurated, from the averaged "
         f"generator. Each cell by its median seed{f' by {samples.chosen_by}' if samples.chosen_by else ''}; "
         f"a hatched tile says why there is no sample.{left_out(len(chosen), len(design.cells))}"
     )
-    part.keep(figure, "samples", "Samples", caption)
+    part.keep(drawing, "samples", "Samples", caption)

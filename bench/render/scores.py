@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from bench import figures
 from bench.render.part import Chart, Given, Part
 from bench.render.save import file_name
+from bench.render.sketch import sketch
 
 MOST_KEYS = 120
 """Cells of the key; more do not fit on a page, nor can their looks be told apart."""
@@ -34,7 +33,7 @@ def _key(made: Part, given: Given) -> None:
     if len(looks) > figures.NAMED and any(run["outcome"] for run in given.content["runs"]):
         first = f" (the first {len(looks)} of {len(given.looks)})" if len(looks) < len(given.looks) else ""
         caption = f"Colours and marks of the cells{first} in all figures that do not name them; the reference is grey."
-        made.keep(figures.key(looks), "key", "Colours and marks of the cells", caption)
+        made.keep(sketch(figures.key, looks), "key", "Colours and marks of the cells", caption)
 
 
 def keyed(looks: Mapping[str, figures.Look]) -> str:
@@ -43,8 +42,9 @@ def keyed(looks: Mapping[str, figures.Look]) -> str:
 
 
 def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> Chart:
-    ax = figures.curves(
-        given.frame[given.frame["metric"] == metric["name"]],
+    curves = sketch(
+        figures.curves,
+        given.frame.loc[given.frame["metric"] == metric["name"], list(figures.CURVES)],
         given.looks,
         title=f"{metric['label']} {metric['arrow']}",
         unit=metric["axis_unit"],
@@ -60,7 +60,7 @@ def _chart(made: Part, given: Given, metric: Mapping[str, Any], ident: str) -> C
         "minimum to maximum; collapsed runs are among them, a cross ends a run that diverged." + keyed(given.looks)
     )
     return made.draw(
-        cast(Figure, ax.figure),
+        curves,
         ident,
         f"{metric['label']} over kimg",
         _alt(metric, given.content["cells"]),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from bench import figures, stats, traces
 from bench.render.findings import ends
 from bench.render.part import Chart, Given, Part
 from bench.render.probing import measure_chart, points
 from bench.render.scores import keyed
+from bench.render.sketch import sketch
 from bench.verdicts import figure
 
 LOSSES = ("loss_D", "loss_G")
@@ -23,7 +22,7 @@ def part(given: Given) -> Part:
     if not any(run["outcome"] or run["status"] == "failed" for run in runs):
         return Part({"stability": None})
     rows = [_row(cell, ends(runs, cell["name"])) for cell in cells]
-    losses = traces.thinned(traces.collect(given.design, given.store, LOSSES))
+    losses = traces.thinned(given.traces.of(LOSSES))
     drawn = points(losses)
     said = {
         "cells": rows,
@@ -40,7 +39,9 @@ def part(given: Given) -> Part:
     }
     made = Part({"stability": said})
     made.shown["stability_charts"] = _charts(made, rows, given)
-    made.shown["loss_charts"] = [measure_chart(made, losses, name, given.looks) for name in LOSSES if name in drawn]
+    made.shown["loss_charts"] = [
+        measure_chart(made, losses[losses["measure"] == name], name, given.looks) for name in LOSSES if name in drawn
+    ]
     return made
 
 
@@ -92,7 +93,8 @@ def _tests(cells: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]
 
 
 def _charts(made: Part, rows: Sequence[Mapping[str, Any]], given: Given) -> list[Chart]:
-    bars = figures.outcomes(
+    bars = sketch(
+        figures.outcomes,
         {row["name"]: row["counts"] for row in rows},
         given.looks,
         {row["name"]: f"{row['success']['text']} {row['success']['interval']}" for row in rows},
@@ -102,11 +104,10 @@ def _charts(made: Part, rows: Sequence[Mapping[str, Any]], given: Given) -> list
         "Runs of each cell by their end: trained, or not, and how. At the right k of n runs that trained, of those "
         "with an outcome, with Wilson’s 95 % interval."
     )
-    charts = [
-        made.draw(cast(Figure, bars.figure), "stability-outcomes", "What became of the runs", alt, caption=caption)
-    ]
+    charts = [made.draw(bars, "stability-outcomes", "What became of the runs", alt, caption=caption)]
     if any(row["survival"] for row in rows):
-        steps = figures.survival(
+        steps = sketch(
+            figures.survival,
             {row["name"]: [(step["kimg"], step["share"]) for step in row["survival"]] for row in rows if _ended(row)},
             {row["name"]: row["censored"] for row in rows},
             given.looks,
@@ -118,7 +119,7 @@ def _charts(made: Part, rows: Sequence[Mapping[str, Any]], given: Given) -> list
             "(Kaplan and Meier); ticks are runs that ended without having failed." + keyed(given.looks)
         )
         title = "Runs that had not failed yet"
-        charts.append(made.draw(cast(Figure, steps.figure), "stability-survival", title, alt, caption=caption))
+        charts.append(made.draw(steps, "stability-survival", title, alt, caption=caption))
     return charts
 
 

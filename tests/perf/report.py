@@ -3,7 +3,7 @@
 python tests/perf/report.py [--cells 20] [--seeds 25] [--profile]
 
 Each run has four snapshots with three scores and a sheet of samples, a training log of 200 rows and 20 rows of
-probes; one in ten diverged.  `--profile` prints where the first build spends its time.
+probes; one in ten diverged.  `--profile` prints where each build spends its time.
 """
 
 import argparse
@@ -71,7 +71,15 @@ def write(design, store, run):
 class Clock:
     """Prints what a build took: seconds on the wall, seconds of the processor, and the most memory so far."""
 
-    def __init__(self):
+    def __init__(self, profiler):
+        self.profiler = profiler
+        self.begin()
+
+    def begin(self):
+        """Forget what was before."""
+        if self.profiler:
+            self.profiler.clear()
+            self.profiler.enable()
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def said(self, what):
@@ -79,14 +87,17 @@ class Clock:
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{wall:7.2f} s  {cpu:6.2f} s of the processor  {peak:5.2f} GB  {what}", flush=True)
-        self.__init__()
+        if self.profiler:
+            self.profiler.disable()
+            pstats.Stats(self.profiler).sort_stats("cumulative").print_stats(70)
+        self.begin()
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--cells", type=int, choices=(4, 20, 100), default=20)
     asked.add_argument("--seeds", type=int, default=25)
-    asked.add_argument("--profile", action="store_true", help="say where the whole build spends its time")
+    asked.add_argument("--profile", action="store_true", help="say where each build spends its time")
     asked.add_argument("--keep", type=Path, metavar="FOLDER", help="make the runs there, or take those that are there")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -94,36 +105,37 @@ def main() -> None:
 
 
 def measure(folder, given) -> None:
-    """Build the report of all runs but one as `--watch` does, then with the last one, then whole."""
+    """Build the report of all runs but two as `--watch` does, then with one more; then whole, and with one more."""
     folder.mkdir(exist_ok=True)
     design, store = mini.a_design(folder, seeds=given.seeds, text=text(given.cells)), Store(folder / "results")
-    *rest, last = design.runs
+    *rest, next_to_last, last = design.runs
     for run in rest:
         if not store.run(run.run_id).trained.exists():
             write(design, store, run)
-    shutil.rmtree(store.run(last.run_id).path, ignore_errors=True)
+    for run in (next_to_last, last):
+        shutil.rmtree(store.run(run.run_id).path, ignore_errors=True)
     mini.publish(store.study(design.study.name) / "reals.png", mini.png(speckled(last, 0)))
     print(f"{len(design.runs)} runs of {len(design.cells)} cells", flush=True)
-    clock = Clock()
+    profiler = cProfile.Profile() if given.profile else None
+    clock = Clock(profiler)
     from bench.render import report
 
-    with tempfile.TemporaryDirectory() as reports:
-        report.build(design, store, Path(reports), reload_s=30)
-        clock.said("watched: all runs but one, imports and all")
-        write(design, store, last)
-        clock = Clock()
-        report.build(design, store, Path(reports), reload_s=30)
+    with tempfile.TemporaryDirectory() as place:
+        watched, whole = Path(place) / "watched", Path(place) / "whole"
+        report.build(design, store, watched, reload_s=30)
+        clock.said("watched: from nothing, imports and all")
+        write(design, store, next_to_last)
+        clock.begin()
+        report.build(design, store, watched, reload_s=30)
         clock.said("watched: after one more run")
-        report.build(design, store, Path(reports), reload_s=30)
+        report.build(design, store, watched, reload_s=30)
         clock.said("watched: nothing has changed")
-        profiler = cProfile.Profile()
-        if given.profile:
-            profiler.enable()
-        page = report.build(design, store, Path(reports))
-        profiler.disable()
-        clock.said(f"whole, with all that is for print; the page has {page.stat().st_size / 1e6:.1f} MB")
-        if given.profile:
-            pstats.Stats(profiler).sort_stats("cumulative").print_stats(70)
+        page = report.build(design, store, whole)
+        clock.said(f"whole: from nothing, with all that is for print; the page has {page.stat().st_size / 1e6:.1f} MB")
+        write(design, store, last)
+        clock.begin()
+        report.build(design, store, whole)
+        clock.said("whole: after one more run")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Row(NamedTuple):
     """Said while it is not measured."""
     bar: str
     command: tuple[str, ...]
-    """Script and options; empty where no script measures it yet."""
+    """Script and options."""
     needs: tuple[str, ...] = ()
     """Options of ours that the script is given too."""
 
@@ -69,16 +69,19 @@ ROWS = [
         ("progan_loop.py", "--size", "128", "--width", "128"), ADA),
     Row("memory_gpu", "cuda", "memory beside weights, optimizer and data; growth over 10,000 steps", "stated; none",
         ("memory_growth.py",)),
-    Row("packed", "cuda", "packed study over the same runs one after another, DCGAN-32/64", "≥ 2.5", ()),
-    Row("cell", "cuda", "one Kwak & Ko cell at its paper's scale, by measured rate", "≤ 12 minutes", ()),
-    Row("ceiling", "cuda", "share of the measured ceiling at 128 px, batch 256", "stated", ()),
+    Row("packed32", "cuda", "packed study over the same runs one after another, DCGAN-32", "≥ 2.5", ("packed.py",)),
+    Row("packed64", "cuda", "packed study over the same runs one after another, DCGAN-64", "≥ 2.5",
+        ("packed.py", "--size", "64")),
+    Row("cell", "cuda", "one Kwak & Ko cell at its paper's scale, by measured rate", "≤ 12 minutes", ("cell.py",)),
+    Row("ceiling", "cuda", "share of the measured ceiling at 128 px, batch 256", "stated",
+        ("cell.py", "--batch", "256")),
 ]  # fmt: skip
 
 
 def measure(row: Row, given: argparse.Namespace) -> dict[str, Any] | None:
     """What a row's command finds; None where it cannot run here."""
     kept = given.out / f"{row.name}.json"
-    asked = row.command and row.device == given.device and (not given.only or row.name in given.only)
+    asked = row.device == given.device and (not given.only or row.name in given.only)
     if not asked or (kept.exists() and not given.again):
         return dict(json.loads(kept.read_text())) if kept.exists() else None
     command = [sys.executable, str(HERE / row.command[0]), *row.command[1:], "--json", str(kept)]

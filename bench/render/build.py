@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,11 @@ from bench.render import (
     stability,
 )
 from bench.render import effects as shown_effects
-from bench.render.content import content as gather
+from bench.render.content import content as said_of_all
 from bench.render.freshness import report_folder
 from bench.render.page import page
 from bench.render.paper import paper
-from bench.render.part import Given, Legend, Part
+from bench.render.part import Drawn, Given, Legend, Part
 from bench.render.save import Stamp
 from bench.render.shelf import Shelf
 from bench.render.tables import best, protocols
@@ -71,6 +73,34 @@ def build(
     Raises ProtocolError when unlike scores would stand in one table, StoreError when a file cannot be written.
     """
     folder = report_folder(design, reports)
+    given, csv = _gather(design, store, printed=reload_s is None)
+    for name, written in csv.items():
+        write_bytes(store.study(design.study.name) / name, written)
+    files = {f"tables/{name}": written for name, written in csv.items()}
+    content, shown = dict(given.content), dict[str, Any]()
+    waiting: deque[Drawn] = deque()
+    for make in PARTS:
+        made = make(given._replace(content=content))
+        content.update(made.content)
+        shown.update(made.shown)
+        files.update(made.files)
+        waiting.extend(made.drawn)
+    stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
+    shelf = Shelf(folder, again=again)
+    svgs, printed, legends = _draw(waiting, shelf, stamp if given.printed else None)
+    files.update(printed)
+    if given.printed:
+        files.update(paper(content, legends, design.study.path.stem, stamp))
+    files["report.json"] = _json(content)
+    files["index.html"] = page(content, shown | {"svgs": svgs}, _downloads([*files]), reload_s).encode()
+    for name, written in files.items():
+        write_bytes(folder / name, written)
+    shelf.save()
+    return sorted(files)
+
+
+def _gather(design: Design, store: Store, *, printed: bool) -> tuple[Given, dict[str, bytes]]:
+    """All that parts are made from, and the tables as CSV: name → bytes."""
     frame = table.collect(design, store)
     summary = summarise(frame, design)
     noise = table.evaluation_noise(design, store)
@@ -85,47 +115,32 @@ def build(
         "verdicts": findings.verdict_table(judged),
     }
     csv = {f"{name}.csv": table.to_csv(one) for name, one in tables.items()}
-    for name, written in csv.items():
-        write_bytes(store.study(design.study.name) / name, written)
-    content = gather(design, store, frame, summary, noise)
-    given = Given(
-        design,
-        store,
-        frame,
-        readings,
-        judged,
-        estimated,
-        content,
-        figures.looks(design),
-        readings.traces,
-        reload_s is None,
-    )
-    shown: dict[str, Any] = {"svgs": {}}
-    legends: list[Legend] = []
-    files = {f"tables/{name}": written for name, written in csv.items()}
+    content = said_of_all(design, store, frame, summary, noise)
     content["built_from"] = _built_from(design, csv["runs.csv"])
     content.update(best=best(readings, content["metrics"]), protocols=protocols(frame, store))
-    stamp = Stamp(design.study.name, content["built_from"], tuple(sorted(run.run_id for run in design.runs)))
-    shelf = Shelf(folder, again=again)
-    for make in PARTS:
-        made = make(given)
-        content.update(made.content)
-        shown.update(made.shown)
-        files.update(made.files)
-        for drawn in made.drawn:
+    looks = figures.looks(design)
+    return Given(design, store, frame, readings, judged, estimated, content, looks, readings.traces, printed), csv
+
+
+def _draw(
+    waiting: deque[Drawn], shelf: Shelf, stamp: Stamp | None
+) -> tuple[dict[str, Markup], dict[str, bytes], list[Legend]]:
+    """Draw all figures, each let go before the next: SVGs of the page by id; and with a stamp files, and legends."""
+    svgs: dict[str, Markup] = {}
+    files: dict[str, bytes] = {}
+    legends: list[Legend] = []
+    gc.freeze()  # what is known of the runs is no garbage: looking through it took a fifth of the drawing
+    try:
+        while waiting:
+            drawn = waiting.popleft()
             if drawn.in_page:
-                shown["svgs"][drawn.id] = Markup(shelf.svg(drawn))
-            if given.printed:
+                svgs[drawn.id] = Markup(shelf.svg(drawn))
+            if stamp is not None:
                 files.update(shelf.files(drawn, stamp))
                 legends.append(drawn.legend(shelf.size(drawn)))
-    if given.printed:
-        files.update(paper(content, legends, design.study.path.stem, stamp))
-    files["report.json"] = _json(content)
-    files["index.html"] = page(content, shown, _downloads([*files]), reload_s).encode()
-    for name, written in files.items():
-        write_bytes(folder / name, written)
-    shelf.save()
-    return sorted(files)
+    finally:
+        gc.unfreeze()
+    return svgs, files, legends
 
 
 def _built_from(design: Design, runs: bytes) -> str:

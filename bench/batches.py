@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from bench import draws, ranks
 from bench.data import Part, indices_at, to_float
+from bench.held import Held
 from bench.labelled import labelled, pool_indices, unlabelled
 from bench.models.fastgan import LOGITS
 from bench.objectives import Phase
 from bench.objectives.augment import DRAWN
 from bench.schedule import Stage, d_updates_before, stage
 from bench.setting import Setting
-from bench.shelf import Shelf
 
 
 class Batches:
@@ -45,8 +45,8 @@ class Batches:
     def __init__(self, setting: Setting, part: Part, device: torch.device | str) -> None:
         self.setting, self.device = setting, torch.device(device)
         self.stage = stage(setting, 0)
-        self.shelf = Shelf(part, self.device)
-        self.part = self.shelf.part
+        self.held = Held(part, self.device)
+        self.part = self.held.part
         self._makers: dict[str, Callable[[Phase, int], Tensor]] = {
             "real": self._real,
             "y": self._y,
@@ -76,7 +76,7 @@ class Batches:
     def _chosen(self, index: int) -> Tensor:
         n = len(self.part.images)
         position = self.stage.position(index)
-        return indices_at(n, position, self.stage.batch, self.setting.seed, self.shelf.device)
+        return indices_at(n, position, self.stage.batch, self.setting.seed, self.held.device)
 
     def _pair(self, phase: Phase, index: int) -> int:
         """Number of the D update whose reals a phase is shown: G's update is given D's last."""
@@ -86,7 +86,7 @@ class Batches:
 
     def _shown(self, positions: Tensor, stream: str, index: int, of: Tensor | None = None) -> Tensor:
         """Images at these positions as D sees them: crops, mirrors and noise are draws of (seed, stream, index)."""
-        images = self.shelf.images(positions, self.part.images if of is None else of)
+        images = self.held.images(positions, self.part.images if of is None else of)
         if room := images.shape[-1] - self.setting.data.size:
             unit = draws.uniform((2, len(images)), self.setting.seed, f"crop_{stream}", index, device=self.device)
             images = crops(images, unit.mul(room + 1).long().clamp_(max=room), self.setting.data.size)
@@ -104,14 +104,14 @@ class Batches:
     def _real(self, phase: Phase, index: int) -> Tensor:
         index = self._pair(phase, index)
         shown = self._shown(self._chosen(index), "mirror", index)
-        self.shelf.fetch_ahead(lambda: self._chosen(index + 1))
+        self.held.fetch_ahead(lambda: self._chosen(index + 1))
         return shown
 
     def _y(self, phase: Phase, index: int) -> Tensor:
         index = self._pair(phase, index)
         if self.part.inputs is not None:
             return self._shown(self._chosen(index), "mirror", index, self.part.inputs)
-        return self.shelf.labels(self._chosen(index))
+        return self.held.labels(self._chosen(index))
 
     def _of_pool(self, pool: Tensor, stream: str, index: int) -> Tensor:
         drawn = pool_indices(len(pool), self.setting.train.batch, index, self.setting.seed, stream)
@@ -119,17 +119,17 @@ class Batches:
 
     @cached_property
     def _budget(self) -> Tensor:
-        return labelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.shelf.device)
+        return labelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.held.device)
 
     @cached_property
     def _beyond(self) -> Tensor:
-        return unlabelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.shelf.device)
+        return unlabelled(self.part.labels.cpu(), self.setting.data, self.setting.seed).to(self.held.device)
 
     def _labelled(self, phase: Phase, index: int) -> Tensor:
         return self._shown(self._of_pool(self._budget, "labelled", index), "mirror_labelled", index)
 
     def _y_labelled(self, phase: Phase, index: int) -> Tensor:
-        return self.shelf.labels(self._of_pool(self._budget, "labelled", index))
+        return self.held.labels(self._of_pool(self._budget, "labelled", index))
 
     def _unlabelled(self, phase: Phase, index: int) -> Tensor:
         return self._shown(self._of_pool(self._beyond, "unlabelled", index), "mirror_unlabelled", index)
@@ -148,7 +148,7 @@ class Batches:
     def _style(self, phase: Phase, index: int) -> Tensor:
         stream, n = f"style_{phase.stream or phase.name}", len(self.part.images)
         unit = draws.uniform((self._size(phase),), self.setting.seed, stream, index, device=self.device)
-        return self._shown(unit.mul(n).long().clamp_(max=n - 1).to(self.shelf.device), f"mirror_{stream}", index)
+        return self._shown(unit.mul(n).long().clamp_(max=n - 1).to(self.held.device), f"mirror_{stream}", index)
 
     def _gp_alpha(self, phase: Phase, index: int) -> Tensor:
         shape = (self.stage.batch, 1, 1, 1)

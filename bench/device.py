@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.measured import Ceilings
+from bench.precision import tf32
 
 REPEATS = 7
 MIB = 2**20
@@ -44,17 +45,6 @@ def matmul(side: int, dtype: torch.dtype, device: torch.device) -> float:
     a, b = (torch.randn((side, side), dtype=dtype, device=device) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * side**3 / median_seconds(lambda: torch.mm(a, b, out=out), device) / 1e12
-
-
-@contextlib.contextmanager
-def tf32() -> Iterator[None]:
-    """Let products of float32 be made in TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def median_seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -196,11 +196,18 @@ def estimate(
 def rates_of(design: Design, states: Mapping[str, RunState]) -> dict[str, list[float]]:
     """Seconds an image of finished runs, by the digest of their shape."""
     finished: dict[str, list[float]] = collections.defaultdict(list)
+    shapes = shapes_of(design.runs)
     for run in design.runs:
         trained = states[run.run_id].trained
         if trained and trained["status"] == "done" and trained["nimg"]:
-            finished[shape_digest(run.setting)].append(trained["seconds"] / trained["nimg"])
+            finished[shapes[run.cell.name]].append(trained["seconds"] / trained["nimg"])
     return finished
+
+
+def shapes_of(runs: Sequence[Run]) -> dict[str, str]:
+    """Digest of each cell's shape: a cell's runs are of one."""
+    settings = {run.cell.name: run.setting for run in runs}
+    return {cell: shape_digest(setting) for cell, setting in settings.items()}
 
 
 def estimate_of(
@@ -210,8 +217,8 @@ def estimate_of(
     everywhere = [rate for found in finished.values() for rate in found] or list(profiled.seconds.values())
     if not everywhere:
         return Estimate(len(todo), None)
-    shapes = {cell.name: shape_digest(setting) for cell, setting in ((run.cell, run.setting) for run in todo)}
-    known = {**profiled.seconds, **{name: statistics.median(found) for name, found in finished.items()}}
+    shapes = shapes_of(todo)
+    known = known_rates(finished, profiled)
     of_others = statistics.median(everywhere)
     seconds = sum(
         known.get(shapes[run.cell.name], of_others) * images_of(run, sources[run.setting.data].parts["train"])
@@ -220,6 +227,11 @@ def estimate_of(
     unlike = sum(shapes[run.cell.name] not in known for run in todo)
     by_profile = sum(shapes[run.cell.name] in profiled.seconds.keys() - finished.keys() for run in todo)
     return Estimate(len(todo), seconds, unlike, by_profile)
+
+
+def known_rates(finished: Mapping[str, Sequence[float]], profiled: Rates) -> dict[str, float]:
+    """Seconds an image by the digest of the shape: the median of what has run, else what was timed."""
+    return {**profiled.seconds, **{name: statistics.median(found) for name, found in finished.items()}}
 
 
 def cost(

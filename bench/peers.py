@@ -29,7 +29,6 @@ from typing import Any, Self
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from bench import data, ranks
 from bench.orders import Orders
@@ -38,7 +37,7 @@ from bench.schedule import schedule
 from bench.setting import Setting
 from bench.stop import Stop, held_back
 from bench.store import RunFolder, Store
-from bench.train import train
+from bench.train import Forgetful, train
 
 LAST_WORDS_S = 10.0
 """How long rank 0 may take to fail by itself when another rank has died; it may be waiting for it in vain."""
@@ -232,34 +231,11 @@ def elsewhere(nodes: int, each: int, size: int) -> list[str]:
 # The others' side.
 
 
-class Silent:
-    """The keeper of a rank that keeps nothing; it passes on a stop that it is asked for."""
+class Silent(Forgetful):
+    """The keeper of a rank that keeps nothing, since rank 0 does; it passes on a stop that it is asked for."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """None: rank 0 sends its own."""
-        return None
-
-    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        """Rank 0 keeps it."""
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Rank 0 keeps it."""
-
-    def probe(self, row: dict[str, Any]) -> None:
-        """Rank 0 keeps it."""
-
-    def snapshot(self, label: str, kept: nn.Module) -> None:
-        """Rank 0 keeps it."""
-
-    def progress(self, **words: float) -> None:
-        """Rank 0 says it."""
-
-    def checkpoint_due(self) -> bool:
-        """False: rank 0 says when."""
-        return False
 
     def stop_asked(self) -> bool:
         """Whether a signal came to this rank."""

@@ -8,6 +8,7 @@ weights, optimizers, running statistics, logits, losses and, by `penalty_precisi
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,13 +16,27 @@ from torch import Tensor
 from bench.setting import Setting
 
 
-def allow_tf32(setting: Setting) -> None:
-    """Set for this process whether products of float32 on CUDA may be TF32; torch's own default has it for convs."""
-    allowed = setting.train.precision == "tf32" or (
-        setting.train.precision == "bf16" and setting.train.penalty_precision == "tf32"
-    )
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+@contextlib.contextmanager
+def tf32() -> Iterator[None]:
+    """Let products of float32 on CUDA be made in TF32, convs too."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def products(setting: Setting) -> contextlib.AbstractContextManager[object]:
+    """Where a whole update is done, forward and backward: what its float32 products may be made in.
+
+    Of an update and no more: samples and scores are float32's, whatever a run was trained in.
+    """
+    train = setting.train
+    allowed = train.precision == "tf32" or (train.precision == "bf16" and train.penalty_precision == "tf32")
+    return tf32() if allowed else contextlib.nullcontext()
 
 
 def lowered(setting: Setting, device: torch.device) -> contextlib.AbstractContextManager[object]:

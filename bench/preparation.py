@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import torch
 
-from bench import data, datasets, draws, evaluate, fetch, gallery, norms, precision, sample
+from bench import data, datasets, draws, evaluate, fetch, gallery, norms, sample
 from bench.files import publish
 from bench.harmless import complain
 from bench.metrics import inception
@@ -117,7 +117,9 @@ def prepare_torch(setting: Setting, orders: Orders, gpu_share: float = 1.0) -> t
     Raises DeviceError rather than train on the CPU what was given a GPU.
     """
     torch.set_num_threads(orders.cpu_threads)
-    precision.allow_tf32(setting)
+    # fp32 means fp32: convolutions on CUDA would use TF32 otherwise.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     cuda = torch.cuda.is_available()
     if not cuda and (given := os.environ.get("CUDA_VISIBLE_DEVICES", "").replace("-1", "")) and devices():
         why = "cannot use it: its driver may be broken" if torch.version.cuda else "is built for the CPU alone"

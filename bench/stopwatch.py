@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from bench.data import Part
 from bench.schedule import Schedule, levels, nimg_after, schedule, stage
 from bench.setting import Setting
-from bench.train import Outcome, train
+from bench.train import Forgetful, Outcome, train
 from bench.updates import own_stream, recorder_for
 
 WARM = 5
@@ -98,7 +97,7 @@ def milliseconds(began: Mark, ended: Mark) -> float:
     return float(began.elapsed_time(ended))
 
 
-class Throwaway:
+class Throwaway(Forgetful):
     """Stands in for a run's keeper: begins it from a given state, and stops it after so many steps beyond `warm`."""
 
     def __init__(self, spans: Spans, start: bytes | None, steps: int, warm: int = WARM) -> None:
@@ -121,19 +120,6 @@ class Throwaway:
     def log(self, row: dict[str, Any]) -> None:
         """Note in which step a row was written."""
         self.logged.add(len(self.spans.bounds) - 1)
-
-    def probe(self, row: dict[str, Any]) -> None:
-        """Keep nothing."""
-
-    def snapshot(self, label: str, kept: nn.Module) -> None:
-        """Keep nothing."""
-
-    def progress(self, **words: float) -> None:
-        """Say nothing."""
-
-    def checkpoint_due(self) -> bool:
-        """Never."""
-        return False
 
     def stop_asked(self) -> bool:
         """Count a step, and say whether it was the last: the loop asks once a step."""

@@ -61,6 +61,37 @@ class Keeper(Protocol):
         """Whether a signal asked the run to stop."""
 
 
+class Forgetful:
+    """A keeper that keeps nothing and stops for nothing, for others to build on."""
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """None: begin at the beginning."""
+        return None
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def probe(self, row: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def snapshot(self, label: str, kept: nn.Module) -> None:
+        """Keep nothing."""
+
+    def progress(self, **words: float) -> None:
+        """Say nothing."""
+
+    def checkpoint_due(self) -> bool:
+        """Never."""
+        return False
+
+    def stop_asked(self) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How training ended."""

@@ -48,8 +48,7 @@ class Updates:
     def __call__(self, phase: Phase, index: int, batch: Batch, now: Stage) -> Told:
         """Do update number `index` of a phase; what it tells is to be read before the next."""
         phase = phase.at(index)
-        for net in self.trained.values():
-            set_chance(net, self.setting.seed, phase.stream or phase.name, index)
+        self._set_chances(phase, index)
         if self.recorder is None or self.plain_because:
             return self._do(phase, batch)
         if self._period != now.period:  # other maps and perhaps other moments: what was recorded is of no use
@@ -67,10 +66,19 @@ class Updates:
                 )
             except RuntimeError as error:
                 self.plain_because = f"the phase {phase.name} cannot be recorded: {first_line(error)}"
+                self._set_chances(phase, index)  # layers may have drawn before it failed
                 return self._do(phase, batch)
         return self._recorded[kind].again(batch)
 
+    def _set_chances(self, phase: Phase, index: int) -> None:
+        for net in self.trained.values():
+            set_chance(net, self.setting.seed, phase.stream or phase.name, index)
+
     def _do(self, phase: Phase, batch: Batch) -> Told:
+        with precision.products(self.setting):
+            return self._minimised(phase, batch)
+
+    def _minimised(self, phase: Phase, batch: Batch) -> Told:
         learned = self.learned[phase.trains]
         for name, parameters in self.learned.items():
             for parameter in parameters:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -101,3 +103,45 @@ def test_mapping_is_dense_layers_with_leaky_relu_of_normalized_z() -> None:
         h = torch.maximum(h, 0.2 * h)
     torch.testing.assert_close(mapping(z), h)
     torch.testing.assert_close(mapping(2 * z), mapping(z))
+
+
+TRAINS = """
+import sys, torch
+from bench.optimizers import make_optimizer
+from bench.setting import resolve
+for kind in ("adam", "rmsprop", "sgd"):
+    net = torch.nn.Linear(3, 3)
+    optimizer = make_optimizer(net, "D", resolve({"train.optimizer": kind}))
+    net(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.load_state_dict(optimizer.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_training_does_not_import_the_compiler() -> None:
+    """It takes over a second of each run's start."""
+    assert subprocess.run([sys.executable, "-c", TRAINS]).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["adam", "rmsprop", "sgd"])
+def test_optimizers_are_torchs_own(kind: str) -> None:
+    """Without their wrappers, bit for bit: three steps on the same gradients."""
+    plain = {
+        "adam": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.5, 0.999), fused=True),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1, alpha=0.99, foreach=True),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, fused=True),
+    }[kind]
+    nets = []
+    for make in (lambda net: make_optimizer(net, "D", knobs(optimizer=kind, lr=0.1, momentum=0.5)), None):
+        torch.manual_seed(0)
+        net = nn.Linear(5, 3)
+        optimizer = make(net) if make else plain(net.parameters())
+        for step in range(3):
+            optimizer.zero_grad()
+            net(torch.full((2, 5), 1.0 + step)).square().sum().backward()
+            optimizer.step()
+        nets.append(net)
+    for ours, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)

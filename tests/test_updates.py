@@ -87,7 +87,10 @@ MORE = {
     "lazy_gp": {"loss": "wasserstein", "penalty": "gp", "penalty_every": 2},
     "batch_norm_noise": {"d_norm": "bn", "g_noise": True, "d_dropout": 0.3},
     "bf16_gp": {"loss": "wasserstein", "penalty": "gp", "train__precision": "bf16"},
-    "sgan": {},
+}
+GROWING = {
+    **{"network": "progan", "growth": True, "growth_start": 8, "growth_stable_kimg": 0.048, "growth_fade_kimg": 0.032},
+    **{"g_norm": "none", "pixel_norm": True, "equalized": True, "ema": 0.9, "train__g_steps": 22},
 }
 NEVER = ("mlp_momentum_dropout", "clip_rmsprop")
 
@@ -105,7 +108,7 @@ def test_recorded_updates_give_the_very_weights_of_plain_ones(tiny, form):
     assert taped.rows == plain.rows
 
 
-@pytest.mark.parametrize("form", ["lazy_r1", "lazy_gp", "batch_norm_noise", "bf16_gp"])
+@pytest.mark.parametrize("form", MORE)
 def test_lazy_noisy_and_bf16_updates_are_recorded_as_well(tiny, form):
     setting = tiny(**MORE[form], **LONG)
     tape = Tape()
@@ -122,13 +125,27 @@ def test_a_stop_between_recorded_updates_changes_nothing(tiny):
 
 
 def test_growth_is_recorded_anew_at_each_stage(tiny):
-    setting = tiny(
-        network="progan", growth=True, growth_start=8, growth_stable_kimg=0.048, growth_fade_kimg=0.032,
-        train__g_steps=22, g_norm="none", pixel_norm=True, equalized=True, ema=0.9,
-    )  # fmt: skip
     tape = Tape()
-    assert recorded(setting, Memory(), tape).weights == run(setting, Memory()).weights
+    assert recorded(tiny(**GROWING), Memory(), tape).weights == run(tiny(**GROWING), Memory()).weights
     assert tape.recorded == 4  # D and G, at 8 px and at 16 px; a fade moves in each step, and is done as written
+
+
+@pytest.mark.parametrize("decay", ["linear", "second_half", "exponential"])
+def test_a_step_size_that_moves_is_a_tensor_that_recordings_read(tiny, decay, monkeypatch):
+    """As Adam's is on CUDA; a checkpoint leaves the tensor in its place."""
+
+    def on_tensors(*given):
+        optimizer = make_optimizer(*given)
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"])
+        return optimizer
+
+    monkeypatch.setattr("bench.train.make_optimizer", on_tensors)
+    setting, parts = tiny(train__lr_decay=decay, train__lr=0.01, **LONG), Memory(stop_after=6)
+    expected = run(setting, Memory()).weights
+    assert recorded(setting, Memory(), Tape()).weights == expected
+    recorded(setting, parts, Tape())
+    assert recorded(setting, Memory(checkpoint=parts.checkpoint), Tape()).weights == expected
 
 
 @pytest.mark.parametrize(
@@ -147,14 +164,20 @@ def test_what_moves_in_python_is_not_recorded_and_says_why(tiny, knobs, reason):
     assert found.weights == run(setting, Memory()).weights
 
 
-def test_what_cannot_be_recorded_is_done_as_written_and_says_why(tiny):
-    class Refusing:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_cannot_be_recorded_is_done_as_written_and_says_why(tiny, when):
+    """Also where it fails after its layers have drawn noise."""
+
+    class Refusing(Tape):
         def record(self, work):
+            if when == "after":
+                super().record(work)
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    found = recorded(tiny(**LONG), Memory(), Refusing())
+    setting = tiny(**MORE["batch_norm_noise"], **LONG)
+    found = recorded(setting, Memory(), Refusing())
     assert found.plain_because == "the phase D cannot be recorded: operation not permitted when stream is capturing"
-    assert found.weights == run(tiny(**LONG), Memory()).weights
+    assert found.weights == run(setting, Memory()).weights
 
 
 def test_tape_notices_a_number_that_is_not_on_the_tape():
@@ -273,6 +296,30 @@ def test_bf16_leaves_penalties_in_float32(tiny, penalty):
     form = {"loss": "wasserstein", "penalty": penalty}
     whole, low = (first_update(tiny(**form, train__precision=p))[1]["penalty"] for p in ("fp32", "bf16"))
     assert float(low) == pytest.approx(float(whole), rel=1e-5 if penalty == "r1" else 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "allowed"),
+    [
+        ({}, False),
+        ({"train__precision": "tf32"}, True),
+        ({"train__precision": "bf16"}, False),
+        ({"train__precision": "bf16", "train__penalty_precision": "tf32", "penalty": "r1"}, True),
+    ],
+)
+def test_tf32_is_for_updates_alone(tiny, knobs, allowed, monkeypatch):
+    """Forward, backward and step; what comes after, as samples and scores, is float32's."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    seen = []
+
+    def looking(parameters, loss, logs):  # between the backward pass and the step
+        seen.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return loss, dict(logs)
+
+    monkeypatch.setattr("bench.ranks.average", looking)
+    run(tiny(**knobs), Memory())
+    assert set(seen) == {(allowed, "high" if allowed else "highest")}
+    assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (False, "highest")
 
 
 def test_a_bf16_run_trains_and_resumes_bit_for_bit(tiny):

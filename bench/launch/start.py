@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from statistics import median
 from typing import NamedTuple
 
 from bench import measured, overview
@@ -114,9 +113,9 @@ def launch(
         codes = run_inline(store, orders_path, [run.run_id for run in todo])
     else:
         states = store.states([run.run_id for run in design.runs])
-        profiled = measured.rates(study_dir, orders.cpu_threads).seconds
-        finished = {name: median(found) for name, found in overview.rates_of(design, states).items()}
-        ids = [run.run_id for run in longest_first(todo, {**profiled, **finished}, sources)]
+        profiled = measured.rates(study_dir, orders.cpu_threads)
+        rates = overview.known_rates(overview.rates_of(design, states), profiled)
+        ids = [run.run_id for run in longest_first(todo, rates, sources)]
         done = sum(state.status in OUTCOMES for state in states.values())
         watch = Watch(named(design), done, Terminal())
         runs = {run.run_id: run for run in todo}

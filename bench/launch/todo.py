@@ -29,7 +29,7 @@ def longest_first(runs: Sequence[Run], rates: Mapping[str, float], sources: Mapp
 
     rates: seconds an image of shapes that have been timed.  A shape that has not goes by its pixels.
     """
-    shapes = {run.cell.name: overview.shape_digest(run.setting) for run in runs}
+    shapes = overview.shapes_of(runs)
     timed = [rates[shapes[run.cell.name]] / _pixels(run) for run in runs if shapes[run.cell.name] in rates]
     of_a_pixel = statistics.median(timed) if timed else 1.0
 

@@ -18,14 +18,6 @@ pytestmark = [
 CUDA = torch.device("cuda")
 
 
-@pytest.fixture(autouse=True)
-def deterministic(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def test_a_timed_loop_ends_with_the_weights_of_one_that_is_not(tiny):
     setting = tiny(**TIMED)
     plain, timed = (

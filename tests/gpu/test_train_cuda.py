@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import torch
 from test_train import FORMS, Memory, images, run
+from test_updates import GROWING, MORE
 
 from bench.data import Part
 from bench.models import build
@@ -21,14 +22,6 @@ pytestmark = [
 
 def run_on_gpu(setting, keeper):
     return train(setting, Part(images(), torch.zeros(20, dtype=torch.int64)), schedule(setting, 20), keeper, "cuda")
-
-
-@pytest.fixture(autouse=True)
-def deterministic(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -52,33 +45,25 @@ def test_initial_weights_are_those_of_the_cpu(tiny):
         assert torch.equal(one, other.cpu())
 
 
-LAZY = {"lazy_gp": {"loss": "wasserstein", "penalty": "gp", "penalty_every": 2}, "bf16": {"train__precision": "bf16"}}
-
-
-@pytest.mark.parametrize("form", [*FORMS, *LAZY])
-def test_graphs_give_the_very_weights_of_the_plain_loop(tiny, form):
-    setting = tiny(**{**FORMS, **LAZY}[form], train__g_steps=20)
+def recorded_on_gpu(setting):
     device = torch.device("cuda")
-    recorder = recorder_for(device, wanted=True)
+    part = Part(images(), torch.zeros(20, dtype=torch.int64))
     with own_stream(device):
-        part = Part(images(), torch.zeros(20, dtype=torch.int64))
-        found = train(setting, part, schedule(setting, 20), Memory(), device, None, recorder)
-    moves = form in ("mlp_momentum_dropout",)
-    assert bool(found.plain_because) == moves, found.plain_because
+        return train(setting, part, schedule(setting, 20), Memory(), device, recorder=recorder_for(device, wanted=True))
+
+
+@pytest.mark.parametrize("form", [*FORMS, *MORE])
+def test_graphs_give_the_very_weights_of_the_plain_loop(tiny, form):
+    setting = tiny(**{**FORMS, **MORE}[form], train__g_steps=20)
+    found = recorded_on_gpu(setting)
+    assert bool(found.plain_because) == (form == "mlp_momentum_dropout"), found.plain_because
     assert found.weights == run_on_gpu(setting, Memory()).weights
 
 
 def test_growth_is_recorded_at_each_size(tiny):
-    setting = tiny(
-        network="progan", growth=True, growth_start=8, growth_stable_kimg=0.048, growth_fade_kimg=0.032,
-        train__g_steps=22, g_norm="none", pixel_norm=True, equalized=True, ema=0.9,
-    )  # fmt: skip
-    device = torch.device("cuda")
-    with own_stream(device):
-        part = Part(images(), torch.zeros(20, dtype=torch.int64))
-        found = train(setting, part, schedule(setting, 20), Memory(), device, None, recorder_for(device, wanted=True))
+    found = recorded_on_gpu(tiny(**GROWING))
     assert found.plain_because == ""
-    assert found.weights == run_on_gpu(setting, Memory()).weights
+    assert found.weights == run_on_gpu(tiny(**GROWING), Memory()).weights
 
 
 class Strict(Memory):
@@ -90,7 +75,7 @@ class Strict(Memory):
 
 
 def test_the_loop_waits_for_the_device_only_to_log(tiny):
-    setting = tiny(train__g_steps=500, loss="wasserstein", penalty="gp")
+    setting = tiny(train__g_steps=5000, loss="wasserstein", penalty="gp")
     keeper = Strict()
     plan = schedule(setting, 20)
     with contextlib.suppress(RuntimeError):  # the first row of the log
@@ -103,7 +88,7 @@ def test_the_loop_waits_for_the_device_only_to_log(tiny):
 
 def test_images_on_the_host_train_the_same(tiny, monkeypatch):
     expected = run_on_gpu(tiny(), Memory()).weights
-    monkeypatch.setattr("bench.shelf.SHARE", 0.0)
+    monkeypatch.setattr("bench.held.SHARE", 0.0)
     assert run_on_gpu(tiny(), Memory()).weights == expected
 
 

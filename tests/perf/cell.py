@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 import turns
 
-from bench import precision
 from bench.data import Part
 from bench.device import Flops, ceilings
 from bench.stopwatch import throw
@@ -41,7 +40,6 @@ def main() -> None:
     layer |= {"g_width": given.width, "d_width": given.width} if given.width else {}
     layer |= {"train.penalty_precision": "tf32"} if given.precision == "bf16" else {}
     setting = turns.setting_of("wgan_gp", layer)
-    precision.allow_tf32(setting)
     most = ceilings(device).matmul_tflops
     part = Part(turns.pictures(4 * given.batch, given.size), torch.zeros(4 * given.batch, dtype=torch.int64))
     run = throw(setting, part, device, given.steps)

@@ -23,7 +23,7 @@ from bench.data import Part
 from bench.recipes import RECIPES
 from bench.schedule import Schedule
 from bench.setting import Setting, resolve
-from bench.train import train
+from bench.train import Forgetful, train
 from bench.updates import own_stream, recorder_for
 
 LOG_EVERY = 10
@@ -65,7 +65,7 @@ class Turns:
         return [theirs / ours for theirs, ours in zip(self.seconds(side, of), self.seconds("ours", of), strict=True)]
 
 
-class Alternating:
+class Alternating(Forgetful):
     """A keeper that keeps nothing: after each block of our steps it lets the others take theirs."""
 
     def __init__(self, turns: Turns, others: Mapping[str, Callable[[], None]]) -> None:
@@ -83,16 +83,6 @@ class Alternating:
                 self.turns.end(name)
             self.turns.begin()
         return False
-
-    def checkpoint_due(self) -> bool:
-        return False
-
-    def load_checkpoint(self) -> None: ...
-    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None: ...
-    def log(self, row: dict[str, Any]) -> None: ...
-    def probe(self, row: dict[str, Any]) -> None: ...
-    def snapshot(self, label: str, kept: torch.nn.Module) -> None: ...
-    def progress(self, **words: float) -> None: ...
 
 
 def race(

@@ -18,7 +18,7 @@ SHARE = 0.5
 """Of the device's free memory: a larger part stays on the host."""
 
 
-class Shelf:
+class Held:
     """A part's images and labels, handed out by position."""
 
     def __init__(self, part: Part, target: torch.device, *, fits: bool | None = None) -> None:
@@ -36,9 +36,10 @@ class Shelf:
         """Return the images of a tensor [N, C, H, W] of the part at positions int64 [B], on the target."""
         if self._thread is None:
             return of[positions]
-        ready, self._ahead = self._ahead, None
-        if ready is not None and of is self.part.images and torch.equal(ready[0].result(), positions):
-            return self._sent(ready[1].result())
+        ahead = self._ahead
+        if ahead is not None and of is self.part.images and torch.equal(ahead[0].result(), positions):
+            self._ahead = None
+            return self._sent(ahead[1].result())
         return self._sent(self._gathered(of, positions))
 
     def labels(self, positions: Tensor) -> Tensor:

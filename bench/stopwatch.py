@@ -155,6 +155,8 @@ class Throw:
     steps: int
     """G steps that a block counts."""
     device: torch.device
+    cuda_graphs: bool
+    """Whether updates are recorded, on CUDA; as of `Orders`."""
 
     def without_penalty(self) -> Throw:
         """The same without its penalty."""
@@ -172,7 +174,7 @@ class Throw:
     def run(self, keeper: Throwaway) -> Block:
         """Run it with this keeper.  Raises DivergedError."""
         synchronize(self.device)
-        recorder = recorder_for(self.device, wanted=True)
+        recorder = recorder_for(self.device, wanted=self.cuda_graphs)
         with own_stream(self.device):
             outcome = train(
                 self.setting, self.part, self.plan, keeper, self.device, recorder=recorder, span=keeper.spans
@@ -192,7 +194,15 @@ class Block(NamedTuple):
     """As for a checkpoint, where it stopped."""
 
 
-def throw(setting: Setting, part: Part, device: torch.device, steps: int, before: int | None = None) -> Throw:
+def throw(
+    setting: Setting,
+    part: Part,
+    device: torch.device,
+    steps: int,
+    before: int | None = None,
+    *,
+    cuda_graphs: bool = True,
+) -> Throw:
     """Make ready to time a setting's run before G step `before`, unset: its end.  Its first step is done here."""
     whole = schedule(setting, len(part.images))
     first = max(1, (before or whole.steps) - WARM - steps - 1)
@@ -203,7 +213,7 @@ def throw(setting: Setting, part: Part, device: torch.device, steps: int, before
     torch.save({**keeper.state, "step": first, "sums": nothing}, buffer)
     end = max(whole.steps, first + WARM + steps + 1)
     plan = Schedule(end, {}, min(whole.log_every, max(1, steps // 2)))
-    return Throw(setting, part, plan, whole.log_every, first, buffer.getvalue(), steps, device)
+    return Throw(setting, part, plan, whole.log_every, first, buffer.getvalue(), steps, device, cuda_graphs)
 
 
 def levels_of(setting: Setting, steps: int) -> list[tuple[int, int]]:

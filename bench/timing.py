@@ -82,7 +82,7 @@ def profile(
         say(f"memory and FLOPs of {cell.name}")
         setting = orders.placed(settings[cell.name])
         part = training_part(setting, orders.data_root, store.cache)
-        subjects[cell.name] = look(throw(setting, part, device, asked.steps // rounds))
+        subjects[cell.name] = look(throw(setting, part, device, asked.steps // rounds, cuda_graphs=orders.cuda_graphs))
     began, worked = time.perf_counter(), time.thread_time()
     turns = alternate(subjects, rounds, say)
     had_core = (time.thread_time() - worked) / (time.perf_counter() - began)
@@ -167,7 +167,7 @@ def look(ready: Throw) -> Subject:
 
 def seconds_below(ready: Throw, end: int) -> float:
     """Seconds an image in the level that ends before G step `end`."""
-    level = throw(ready.setting, ready.part, ready.device, ready.steps, before=end)
+    level = throw(ready.setting, ready.part, ready.device, ready.steps, before=end, cuda_graphs=ready.cuda_graphs)
     step_ms = statistics.median(step.own for step in level.block().steps)
     return step_ms / 1000 / (nimg_after(ready.setting, end) - nimg_after(ready.setting, end - 1))
 
